@@ -1,0 +1,42 @@
+"""How the demo ends: one request's timeline, its joined traces, and a ledger that verifies."""
+
+import asyncio
+from collections.abc import Sequence
+
+from examples.demo.collector import Span
+from examples.demo.narrator import Narrator
+from examples.demo.processes import STORE
+from examples.demo.stage import Stage, expect
+from examples.demo.stories.auditing import TAMPERED, tampered, verified, verify_arguments
+from examples.demo.timeline import timeline
+from examples.demo.trace_tree import join, missing, tree
+
+
+async def show_timeline(stage: Stage, narrator: Narrator) -> None:
+    narrator.heading("The timeline of the request with two approvers")
+    narrator.show(timeline(await stage.client("ruth").decisions(stage.showcase_id)))
+
+
+async def show_trace(stage: Stage, narrator: Narrator) -> None:
+    """The tree of its spans, as they came in from three processes. Raises StoryFailed."""
+    narrator.heading("Its traces, out of the spans of three processes")
+    request, executions = await stage.client("ruth").get(stage.showcase_id)
+    execution, approvals = executions[0], len(request.approval.votes)
+
+    def complete(spans: Sequence[Span]) -> bool:
+        return not missing(spans, execution, approvals)
+
+    spans = await stage.collector.until(complete)
+    joined = join(spans, execution)
+    if joined is not None:
+        narrator.show(tree(joined))
+    expect("what the spans lack", missing(spans, execution, approvals), [])
+
+
+async def show_verification(stage: Stage, narrator: Narrator) -> None:
+    """The store is what it says; a copy with one word changed is not. Raises StoryFailed."""
+    narrator.heading("The ledger, against the checkpoint that ruth kept")
+    genuine, forged = await asyncio.gather(verified(stage), tampered(stage))
+    narrator.command("governor", verify_arguments(STORE), genuine.lines)
+    narrator.heading("A copy of it, in which one word was changed on the disk")
+    narrator.command("governor", verify_arguments(TAMPERED), forged.lines)

@@ -1,0 +1,1 @@
+"""Stubs compiled from protos/governance: never edited, made by `make generate`."""

@@ -1,0 +1,117 @@
+"""Everything that runs in one sidecar: set going in order, and taken down in the other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from governor import failpoints
+from governor.bootstrap.parts import bounds_of, host_of, migrates, promises_of, server_of
+from governor.bootstrap.refusals import refusals_told
+from governor.bootstrap.started import Started
+from governor.clock import SystemClock, SystemIds
+from governor.config.settings import Settings
+from governor.directory_file import FileDirectory
+from governor.policy_file import FilePolicy
+from governor.storage import open as stores
+from governor.storage.store import StoreLimits
+from governor.telemetry import providers
+from governor.telemetry.providers import Telemetry
+from governor.usecases.app import App, Limits
+from governor.usecases.dependencies import Dependencies
+from governor.usecases.execution_manager import ExecutionManager
+from governor.usecases.ports import no_failpoints
+from governor.usecases.tail import Tail
+from governor.usecases.timers import Timers
+from governor.usecases.waiting import Waiters
+from governor.wire.codec.decision import encode_entry
+from governor.wire.server import GovernorServer
+
+
+@asynccontextmanager
+async def sidecar(settings: Settings, *, environment: Mapping[str, str]) -> AsyncIterator[Started]:
+    """A running sidecar. Raises CannotStart; whatever had been opened by then is closed again.
+
+    It goes down in the order that loses nothing: calls and streams end, executions finish or are
+    left for recovery, the timers stop, then host, store and telemetry close.
+    """
+    async with AsyncExitStack() as open_parts:
+        with refusals_told():
+            started = await _start(settings, environment, open_parts)
+        yield started
+
+
+async def _start(
+    settings: Settings, environment: Mapping[str, str], open_parts: AsyncExitStack
+) -> Started:
+    armed = failpoints.from_environment(environment, kill=failpoints.kill_this_process)
+    policy, directory = FilePolicy(settings.policy_file), FileDirectory(settings.directory_file)
+    telemetry = providers.from_environment()
+    open_parts.push_async_callback(asyncio.to_thread, telemetry.shutdown)
+    store = await stores.open_store(
+        settings.store_url,
+        encode=encode_entry,
+        failpoints=armed,
+        limits=bounds_of(StoreLimits, settings),
+        migrate=migrates(settings),
+    )
+    open_parts.push_async_callback(store.close)
+    host = host_of(settings, telemetry)
+    open_parts.push_async_callback(host.close)
+    ids = SystemIds()
+    limits = bounds_of(Limits, settings)
+    app = App(
+        store=store,
+        host=host,
+        policy=policy,
+        directory=directory,
+        clock=SystemClock(),
+        ids=ids,
+        tracing=telemetry.tracing,
+        executions=ExecutionManager(),
+        waiters=Waiters(waiters_max=limits.waiters_max),
+        tail=Tail(head=store.head.revision, entries_max=limits.tail_entries_max),
+        limits=limits,
+        failpoints=armed,
+    )
+    server = server_of(settings, app, telemetry, ids)
+    await _begin(app, server, telemetry, settings.drain_seconds_max, open_parts)
+    return Started(
+        settings=settings,
+        address=server.address,
+        store=store,
+        policy=policy,
+        directory=directory,
+        host_promises=await promises_of(host),
+        is_armed=armed is not no_failpoints,
+    )
+
+
+async def _begin(
+    app: App,
+    server: GovernorServer,
+    telemetry: Telemetry,
+    drain_seconds: float,
+    open_parts: AsyncExitStack,
+) -> None:
+    """Sets everything going: first what the former process left, then new calls."""
+    dependencies, timers = Dependencies(), Timers()
+    app.store.listen(app.tail.publish)
+    app.store.listen(app.waiters.publish)
+    if telemetry.instruments is not None:
+        app.store.listen(telemetry.instruments.published)
+    app.executions.attach(app)
+    dependencies.attach(app)
+    timers.attach(app)
+    open_parts.push_async_callback(timers.stop)
+    open_parts.push_async_callback(dependencies.stop)
+    open_parts.push_async_callback(app.executions.drain, 0.0)
+    await app.executions.start()
+    await dependencies.start()
+    timers.start()
+    await server.start()
+    open_parts.push_async_callback(_go_down, app, server, drain_seconds)
+
+
+async def _go_down(app: App, server: GovernorServer, seconds: float) -> None:
+    """Both at once, so that the time allowed is the time it takes."""
+    await asyncio.gather(server.drain(seconds), app.executions.drain(seconds))

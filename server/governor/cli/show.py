@@ -1,0 +1,250 @@
+"""Requests, executions and decisions as a person reads them; whatever is foreign passes safe()."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from rich.text import Text
+
+from governance.v1 import decision_pb2, execution_pb2, mutation_pb2, request_pb2
+from governor.cli.console import Output
+from governor.cli.durations import shown_duration, shown_moment
+from governor.cli.texts import payload_text, safe
+
+_STATUS_STYLES = {
+    "PENDING": "yellow",
+    "APPROVED": "cyan",
+    "EXECUTING": "cyan",
+    "EXECUTED": "green",
+    "REJECTED": "red",
+    "FAILED": "red",
+    "IN_DOUBT": "bold red",
+    "APPLIED": "green",
+}
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+Fields = list[tuple[str, Text | str]]
+
+
+def status_text(request: request_pb2.MutationRequest) -> Text:
+    """The status, and for PENDING what it waits for."""
+    word = status_word(request.status)
+    text = Text(word, style=_STATUS_STYLES.get(word, ""))
+    if request.pending:
+        waits = ", ".join(pending_word(pending.reason) for pending in request.pending)
+        text.append(f" ({waits})")
+    return text
+
+
+def status_word(status: request_pb2.RequestStatus.ValueType) -> str:
+    return request_pb2.RequestStatus.Name(status).removeprefix("REQUEST_STATUS_")
+
+
+def pending_word(reason: request_pb2.PendingReason.ValueType) -> str:
+    return request_pb2.PendingReason.Name(reason).removeprefix("PENDING_REASON_")
+
+
+def state_text(state: mutation_pb2.StateRef) -> str:
+    return safe(f"{state.type}/{state.id}")
+
+
+def reason_text(reason: mutation_pb2.Reason) -> str:
+    """`CODE: words (fact=value)`."""
+    text = f"{reason.code}: {reason.message}" if reason.message else reason.code
+    return safe(text + _facts(reason.metadata))
+
+
+def show_content(output: Output, request: request_pb2.MutationRequest) -> None:
+    """What will run, before anything else."""
+    mutation, context = request.mutation, request.context
+    version: Text | str = "whatever is there (unversioned)"
+    if mutation.HasField("expected_version"):
+        version = safe(mutation.expected_version) or "none: the state must not exist yet"
+    strategy = mutation_pb2.StaleStrategy.Name(mutation.stale_strategy)
+    payload = mutation.payload
+    sha256 = f"sha256 {payload.sha256.hex()}"
+    fields: Fields = [
+        ("mutation", safe(mutation.type)),
+        ("state", state_text(mutation.state)),
+        ("tenant", safe(context.tenant)),
+        ("expected version", version),
+        ("if it moved on", strategy.removeprefix("STALE_STRATEGY_")),
+        ("payload", safe(f"{payload.content_type}, {payload.size_bytes} bytes, {sha256}")),
+    ]
+    output.fields(fields)
+    for line in payload_text(payload.content_type, payload.data).split("\n"):
+        output.line(f"    {line}")
+
+
+def show_circumstances(output: Output, request: request_pb2.MutationRequest) -> None:
+    """Who asks, why, and what there is to look at."""
+    context, intent = request.context, request.intent
+    where = [("env", context.environment), ("service", context.service), ("region", context.region)]
+    fields: Fields = [
+        ("requested by", safe(context.actor)),
+        ("justification", safe(request.justification) or "none given"),
+        ("intent", _intent(intent)),
+    ]
+    fields += [("where", safe(_facts_of(where)))] if any(value for _, value in where) else []
+    fields += [("evidence", _evidence(item)) for item in request.evidence]
+    fields += [
+        ("metadata", safe(f"{key}={request.metadata[key]}")) for key in sorted(request.metadata)
+    ]
+    fields += [("tags", safe(", ".join(request.tags)))] if request.tags else []
+    fields += [("depends on", safe(", ".join(request.depends_on)))] if request.depends_on else []
+    if request.HasField("execute_after"):
+        fields.append(("not before", shown_moment(request.execute_after)))
+    fields.append(("expires", shown_moment(request.expire_time)))
+    output.fields(fields)
+
+
+def show_standing(output: Output, request: request_pb2.MutationRequest) -> None:
+    """Where it stands, what policy said, and who has agreed or still must."""
+    verdict = request.verdict
+    effect = request_pb2.PolicyEffect.Name(verdict.effect).removeprefix("POLICY_EFFECT_")
+    rules = ", ".join(verdict.rules) or "no rule"
+    fields: Fields = [("status", status_text(request))]
+    if request.HasField("status_reason"):
+        fields.append(("because", reason_text(request.status_reason)))
+    fields += [("waits for", _pending(pending)) for pending in request.pending]
+    fields.append(("policy", safe(f"{effect} by {rules}")))
+    fields += [("step", _step(request.approval, n)) for n in range(len(request.approval.steps))]
+    fields += [("vote", _vote(vote)) for vote in request.approval.votes]
+    fields += [("superseded by", safe(request.superseded_by))] if request.superseded_by else []
+    fields += [("supersedes", safe(request.supersedes))] if request.supersedes else []
+    fields.append(("digest", request.request_digest.hex()))
+    output.fields(fields)
+
+
+def show_execution(output: Output, execution: execution_pb2.Execution) -> None:
+    """One attempt chain, and what it changed."""
+    word = execution_word(execution)
+    fields: Fields = [
+        ("execution", safe(execution.id)),
+        ("status", Text(word, style=_STATUS_STYLES.get(word, ""))),
+        ("audit id", safe(execution.execution_audit_id)),
+        ("started", f"{shown_moment(execution.start_time)} by {safe(execution.started_by)}"),
+        ("attempts", f"{execution.attempts}, fencing token {execution.fencing_token}"),
+    ]
+    if execution.HasField("finish_time"):
+        took = shown_duration(execution.duration)
+        fields.append(("finished", f"{shown_moment(execution.finish_time)} after {took}"))
+    if execution.resolution:
+        name = execution_pb2.VersionResolution.Name(execution.resolution)
+        fields.append(("version", name.removeprefix("VERSION_RESOLUTION_")))
+    if execution.HasField("error"):
+        fields.append(("because", reason_text(execution.error)))
+    if execution.resolved_by:
+        fields.append(("resolved by", safe(execution.resolved_by)))
+    if execution.HasField("applied"):
+        fields.append(("new version", safe(execution.applied.resulting_version)))
+    output.fields(fields)
+    show_changes(output, execution.applied.changes)
+    for effect in execution.applied.side_effects:
+        severity = execution_pb2.Severity.Name(effect.severity).removeprefix("SEVERITY_")
+        text = f"{severity} {effect.type}: {effect.description}{_facts(effect.data)}"
+        output.line(f"    side effect: {safe(text)}")
+
+
+def show_changes(output: Output, changes: Iterable[execution_pb2.Change]) -> None:
+    """What changed, or would, before and after."""
+    for change in changes:
+        before = safe(change.before) if change.HasField("before") else "(none)"
+        after = safe(change.after) if change.HasField("after") else "(none)"
+        output.line(f"    {safe(change.path)}: {before} -> {after}")
+
+
+def execution_word(execution: execution_pb2.Execution) -> str:
+    name = execution_pb2.ExecutionStatus.Name(execution.status)
+    return name.removeprefix("EXECUTION_STATUS_")
+
+
+def decision_row(decision: decision_pb2.Decision) -> dict[str, str]:
+    """A decision by the columns of its table."""
+    category = decision_pb2.DecisionCategory.Name(decision.category)
+    why = reason_text(decision.reason) if decision.HasField("reason") else ""
+    facts = {name: _shortened(value) for name, value in decision.facts.items()}
+    return {
+        "REVISION": str(decision.revision),
+        "TIME": shown_moment(decision.time),
+        "REQUEST": safe(decision.mutation_request_id),
+        "DECISION": safe(f"{category.removeprefix('DECISION_CATEGORY_')}.{decision.code}"),
+        "ACTOR": safe(decision.actor.id),
+        "WHY": " ".join(part for part in (why, safe(_facts(facts)).strip()) if part),
+    }
+
+
+def show_decisions(
+    output: Output, decisions: Iterable[decision_pb2.Decision], *, of_one_request: bool = False
+) -> None:
+    """A table of decisions; where all are about one request, that column says nothing."""
+    rows = [decision_row(decision) for decision in decisions]
+    for row in rows if of_one_request else ():
+        del row["REQUEST"]
+    columns = list(rows[0]) if rows else ["REVISION", "TIME", "DECISION", "ACTOR", "WHY"]
+    output.table(columns, [list(row.values()) for row in rows])
+
+
+def _intent(intent: mutation_pb2.Intent) -> str:
+    risk = mutation_pb2.Risk.Name(intent.risk).removeprefix("RISK_")
+    back = mutation_pb2.Reversibility.Name(intent.reversibility).removeprefix("REVERSIBILITY_")
+    radius = mutation_pb2.BlastRadius.Name(intent.blast_radius).removeprefix("BLAST_RADIUS_")
+    stated = [("risk", risk), ("reversibility", back), ("blast radius", radius)]
+    words = [f"{name} {word}" for name, word in stated if word != "UNSPECIFIED"]
+    category = [f"category {intent.category}"] if intent.category else []
+    return safe(", ".join([*category, *words])) or "not stated"
+
+
+def _evidence(item: mutation_pb2.Evidence) -> str:
+    pinned = f" (sha256 {item.sha256.hex()})" if item.sha256 else " (content not pinned)"
+    description = f" {item.description}" if item.description else ""
+    return safe(f"{item.kind}: {item.uri}{description}{pinned}")
+
+
+def _pending(pending: request_pb2.Pending) -> str:
+    until = f" until {shown_moment(pending.until_time)}" if pending.HasField("until_time") else ""
+    detail = f": {pending.detail}" if pending.detail else ""
+    since = shown_moment(pending.since_time)
+    return safe(f"{pending_word(pending.reason)}{until}{detail} (since {since})")
+
+
+def _step(approval: request_pb2.Approval, index: int) -> str:
+    step, is_open = approval.steps[index], index == approval.open_step
+    joiner = " or " if step.mode == request_pb2.STEP_MODE_ANY_OF else " and "
+    parts = []
+    for requirement in step.requirements:
+        people = ", ".join(_target(target) for target in requirement.targets)
+        lacks = is_open and requirement.id in approval.open_requirements
+        parts.append(f"{requirement.quorum} of {people}{' [still open]' if lacks else ''}")
+    mark = "done" if index < approval.open_step else "later"
+    if is_open:
+        votes = [v for v in approval.votes if v.step == index and not v.voided]
+        mark = f"open, {len(votes)} so far"
+    place = f"{index + 1} of {len(approval.steps)}"
+    return safe(f"{place}, {step.name} ({mark}): {joiner.join(parts)}")
+
+
+def _target(target: request_pb2.Target) -> str:
+    kind = request_pb2.TargetKind.Name(target.kind).removeprefix("TARGET_KIND_").lower()
+    return f"{kind} {target.name}"
+
+
+def _vote(vote: request_pb2.Vote) -> str:
+    kind = request_pb2.VoteKind.Name(vote.kind).removeprefix("VOTE_KIND_")
+    voided = " (voided by a new round)" if vote.voided else ""
+    why = f" {reason_text(vote.reason)}" if vote.HasField("reason") else ""
+    when = shown_moment(vote.actor.time)
+    return safe(f"{kind} by {vote.actor.id} at {when}, round {vote.round}{voided}") + why
+
+
+def _shortened(value: str) -> str:
+    """The beginning of a digest, which is enough to tell it from others at a glance."""
+    return f"{value[:12]}..." if _DIGEST.fullmatch(value) else value
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    return f" ({_facts_of(sorted(facts.items()))})" if facts else ""
+
+
+def _facts_of(pairs: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in pairs if value)

@@ -1,0 +1,1 @@
+"""What an operator can set: every setting with its bound, where it came from, and its reference."""

@@ -1,0 +1,1 @@
+"""The pure rules of governance: values in, values out."""

@@ -1,0 +1,112 @@
+"""The request digest: SHA-256 over everything an approver approves, as any language can make it.
+
+The hashed text is a header line followed by one `name=length:bytes` line per field that is present,
+in the order below; length counts bytes of UTF-8, and metadata is in the order of its keys' bytes.
+Absent fields are left out, so that absent and empty differ. docs/contract.md states the same rules,
+with a worked example, for other languages.
+"""
+
+from hashlib import sha256
+
+import msgspec
+
+from governor.domain.request import Content
+from governor.domain.values import Micros
+
+HEADER = b"governor.request-digest.v1\n"
+
+
+def request_digest(content: Content, expected_version: str | None) -> bytes:
+    """The 32 bytes that votes and executions are bound to.
+
+    `expected_version` is passed beside `content` because renewal and revalidation move it.
+    """
+    return sha256(canonical_form(content, expected_version)).digest()
+
+
+def canonical_form(content: Content, expected_version: str | None) -> bytes:
+    """The exact bytes that are hashed."""
+    payload = content.payload
+    before = (
+        *_context_lines(content),
+        _line("mutation_type", content.mutation_type),
+        _line("state_type", content.state.type),
+        _line("state_id", content.state.id),
+        _line("content_type", payload.content_type),
+    )
+    return b"%spayload=%d:%s\n%s" % (
+        HEADER + "".join(before).encode(),
+        len(payload.data),
+        payload.data,
+        b"".join(_lines_after_payload(content, expected_version)),
+    )
+
+
+def fingerprint(*parts: bytes | str | int | None) -> bytes:
+    """SHA-256 that tells one call's content from another's under the same idempotency key."""
+    digest = sha256()
+    for part in parts:
+        data = b"" if part is None else part if isinstance(part, bytes) else str(part).encode()
+        digest.update(b"%d:%s," % (-1 if part is None else len(data), data))
+    return digest.digest()
+
+
+def submission_fingerprint(content: Content, expires_at: Micros | None) -> bytes:
+    """The same for a submission: of all that was asked, also what the digest leaves out."""
+    return fingerprint(_FORM.encode(content), expires_at)
+
+
+_FORM = msgspec.json.Encoder(order="deterministic")
+
+
+def _context_lines(content: Content) -> list[str]:
+    context = content.context
+    lines = [_line("tenant", context.tenant), _line("actor", context.actor)]
+    if context.environment:
+        lines.append(_line("environment", context.environment))
+    if context.service:
+        lines.append(_line("service", context.service))
+    if context.region:
+        lines.append(_line("region", context.region))
+    if context.correlation_id:
+        lines.append(_line("correlation_id", context.correlation_id))
+    if context.causation_id:
+        lines.append(_line("causation_id", context.causation_id))
+    return lines
+
+
+def _lines_after_payload(content: Content, expected_version: str | None) -> list[bytes]:
+    intent = content.intent
+    lines: list[str] = []
+    if expected_version is not None:
+        lines.append(_line("expected_version", expected_version))
+    lines.append(_line("stale_strategy", content.stale_strategy))
+    if intent.category:
+        lines.append(_line("category", intent.category))
+    lines.append(_line("risk", intent.risk))
+    lines.append(_line("reversibility", intent.reversibility))
+    lines.append(_line("blast_radius", intent.blast_radius))
+    if content.justification:
+        lines.append(_line("justification", content.justification))
+    parts = ["".join(lines).encode()]
+    for item in content.evidence:
+        parts.append((_line("evidence_kind", item.kind) + _line("evidence_uri", item.uri)).encode())
+        parts.append(b"evidence_sha256=%d:%s\n" % (len(item.sha256), item.sha256))
+        parts.append(_line("evidence_description", item.description).encode())
+    ending = [
+        _line("metadata_key", key) + _line("metadata_value", content.metadata[key])
+        for key in sorted(content.metadata)
+    ]
+    ending.extend(_line("tag", tag) for tag in content.tags)
+    if content.execute_after is not None:
+        ending.append(_line("execute_after", str(content.execute_after)))
+    ending.extend(_line("depends_on", dependency) for dependency in content.depends_on)
+    ending.append(_line("execution_mode", content.execution_mode))
+    parts.append("".join(ending).encode())
+    return parts
+
+
+def _line(name: str, value: str) -> str:
+    """One field. A pass over text alone: this stands in the way of every submission."""
+    size = len(value) if value.isascii() else len(value.encode())
+    return f"{name}={size}:{value}\n"

@@ -1,0 +1,168 @@
+"""Every way in which the domain says no; each error carries the facts, none knows about gRPC."""
+
+from collections.abc import Mapping
+
+
+class GovernorError(Exception):
+    """The base of all refusals. `facts` are safe to show to a caller."""
+
+    def __init__(self, message: str, **facts: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts: Mapping[str, str] = facts
+
+
+class InvalidField(GovernorError):
+    """A field breaks a rule that the wire's table of shapes cannot express."""
+
+    def __init__(self, field: str, fact: str) -> None:
+        super().__init__(f"{field}: {fact}", field=field)
+        self.field = field
+        self.fact = fact
+
+
+class NotFound(GovernorError):
+    """There is no such thing, or the caller may not know of it."""
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(f"no {kind} {id!r}", kind=kind, id=id)
+
+
+class IllegalTransition(GovernorError):
+    """The transition table has no row for this status and trigger; nothing has changed."""
+
+    def __init__(self, status: str, trigger: str) -> None:
+        super().__init__(f"a request that is {status} does not take {trigger}")
+        self.facts = {"status": status, "trigger": trigger}
+        self.status = status
+        self.trigger = trigger
+
+
+class EtagMismatch(GovernorError):
+    """Somebody changed the request after the caller looked."""
+
+    def __init__(self, etag: str) -> None:
+        super().__init__("the request has changed since this etag was read", etag=etag)
+
+
+class DigestMismatch(GovernorError):
+    """A vote names another content than the request has."""
+
+    def __init__(self, *, expected: str, got: str) -> None:
+        super().__init__("the digest voted on is not the request's", expected=expected, got=got)
+
+
+class NotEligible(GovernorError):
+    """This person may not vote on this request now."""
+
+    def __init__(self, actor: str, cause: str) -> None:
+        super().__init__(f"{actor} may not vote on this request: {cause}", actor=actor, cause=cause)
+
+
+class MissingRole(GovernorError):
+    """The identity lacks every role that allows the call in this tenant."""
+
+    def __init__(self, *, rpc: str, tenant: str, needs: str) -> None:
+        super().__init__(
+            f"{rpc} in tenant {tenant!r} needs one of the roles: {needs}",
+            rpc=rpc,
+            tenant=tenant,
+            needs=needs,
+        )
+
+
+class Unauthenticated(GovernorError):
+    """The call carries no identity that this server accepts."""
+
+
+class UnsatisfiableApproval(GovernorError):
+    """Policy demands an approval that the people there are cannot give."""
+
+    def __init__(self, *, step: str, requirement: str) -> None:
+        super().__init__(
+            f"the approval plan cannot be met: step {step!r}, requirement {requirement!r}",
+            step=step,
+            requirement=requirement,
+        )
+
+
+class DependencyFailed(GovernorError):
+    """A request that must be executed first has ended otherwise."""
+
+    def __init__(self, id: str, status: str) -> None:
+        super().__init__(f"the request {id!r} in depends_on is {status}", id=id, status=status)
+
+
+class NotInDoubt(GovernorError):
+    """Only an execution in doubt can be resolved by a person."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"the execution is {status}, not IN_DOUBT", status=status)
+
+
+class RequestIdReused(GovernorError):
+    """The idempotency key was used before with other content."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"the request_id {request_id!r} was used before with other content",
+            request_id=request_id,
+        )
+
+
+class Conflict(GovernorError):
+    """Something the commit relied on no longer holds; it was left out whole."""
+
+
+class StateBusy(Conflict):
+    """Another execution is active on the state."""
+
+
+class RevisionAhead(GovernorError):
+    """A revision lies beyond the ledger's head."""
+
+    def __init__(self, revision: int, head: int) -> None:
+        super().__init__(
+            f"revision {revision} lies beyond the head {head}",
+            revision=str(revision),
+            head=str(head),
+        )
+
+
+class WrongStore(GovernorError):
+    """A revision was taken from another store."""
+
+    def __init__(self, *, store_id: str, expected: str) -> None:
+        super().__init__(
+            "the revision was taken from another store", store_id=store_id, expected=expected
+        )
+
+
+class BadPageToken(GovernorError):
+    """A page token was not made here for these filters."""
+
+
+class SlowConsumer(GovernorError):
+    """A subscriber read too slowly."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__("the stream was read too slowly", revision=str(revision))
+
+
+class Draining(GovernorError):
+    """The server is going down."""
+
+
+class StoreUnavailable(GovernorError):
+    """The store does not answer. The cause stays in the log."""
+
+
+class HostUnavailable(GovernorError):
+    """The host does not answer and the call needs it."""
+
+
+class Overloaded(GovernorError):
+    """A bound is reached."""
+
+    def __init__(self, bound: str, limit: int) -> None:
+        super().__init__(f"{bound} is at its limit of {limit}", bound=bound, limit=str(limit))

@@ -1,0 +1,131 @@
+"""Policy: rules by mutation type and risk that answer allow, deny or defer. Absence denies."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from governor.domain.approval import Plan, Step
+from governor.domain.values import Reason, Value
+
+
+class Effect(StrEnum):
+    """What a rule, or policy as a whole, says."""
+
+    ALLOW = "ALLOW"
+    DENY = "DENY"
+    DEFER = "DEFER"
+
+
+class Facts(Value, frozen=True, kw_only=True):
+    """What rules may look at."""
+
+    tenant: str
+    environment: str
+    actor: str
+    roles: frozenset[str]
+    groups: frozenset[str]
+    mutation_type: str
+    state_type: str
+    category: str
+    risk: str
+    reversibility: str
+    blast_radius: str
+    versioned: bool
+
+
+class Verdict(Value, frozen=True, kw_only=True):
+    """The answer, the rules that gave it, and what it demands. It never defers to nobody."""
+
+    effect: Effect
+    rules: tuple[str, ...] = ()
+    reason: Reason | None = None
+    plan: Plan | None = None
+    policy_sha256: bytes = b""
+
+    def __post_init__(self) -> None:
+        if self.effect is Effect.DEFER and (self.plan is None or not self.plan.steps):
+            raise ValueError("a verdict defers without saying to whom")
+
+
+class Rule(Value, frozen=True, kw_only=True):
+    """One rule. It matches when every condition it states holds; an unstated condition always does.
+
+    `mutation_types`, `state_types` and `tenants` are shell patterns; the others are exact.
+    """
+
+    id: str
+    effect: Effect
+    mutation_types: tuple[str, ...] = ("*",)
+    state_types: tuple[str, ...] = ("*",)
+    tenants: tuple[str, ...] = ("*",)
+    environments: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    risks: tuple[str, ...] = ()
+    reversibilities: tuple[str, ...] = ()
+    blast_radii: tuple[str, ...] = ()
+    requester_roles: tuple[str, ...] = ()
+    requester_groups: tuple[str, ...] = ()
+    versioned: bool | None = None
+    steps: tuple[Step, ...] = ()
+    message: str = ""
+
+    def matches(self, facts: Facts) -> bool:
+        """Whether every stated condition holds."""
+        return (
+            _like(facts.mutation_type, self.mutation_types)
+            and _like(facts.state_type, self.state_types)
+            and _like(facts.tenant, self.tenants)
+            and _among(facts.environment, self.environments)
+            and _among(facts.category, self.categories)
+            and _among(facts.risk, self.risks)
+            and _among(facts.reversibility, self.reversibilities)
+            and _among(facts.blast_radius, self.blast_radii)
+            and (not self.requester_roles or not facts.roles.isdisjoint(self.requester_roles))
+            and (not self.requester_groups or not facts.groups.isdisjoint(self.requester_groups))
+            and (self.versioned is None or self.versioned is facts.versioned)
+        )
+
+
+def evaluate(rules: Sequence[Rule], facts: Facts, policy_sha256: bytes = b"") -> Verdict:
+    """The strictest of the rules that match: any DENY denies, else any DEFER defers, else ALLOW.
+
+    No match denies. The steps of all matching DEFER rules are demanded, in the order of the rules.
+    """
+    matching = [rule for rule in rules if rule.matches(facts)]
+    if any(rule.effect is Effect.DEFER and not rule.steps for rule in matching):
+        return _denied("RULE_WITHOUT_STEPS", "a rule defers without saying to whom", policy_sha256)
+    for effect in (Effect.DENY, Effect.DEFER, Effect.ALLOW):
+        deciding = [rule for rule in matching if rule.effect is effect]
+        if deciding:
+            return _verdict(effect, deciding, policy_sha256)
+    return _denied("NO_RULE_MATCHED", "no policy rule speaks for this mutation", policy_sha256)
+
+
+def _denied(code: str, message: str, policy_sha256: bytes) -> Verdict:
+    reason = Reason(code=code, message=message)
+    return Verdict(effect=Effect.DENY, reason=reason, policy_sha256=policy_sha256)
+
+
+def _verdict(effect: Effect, deciding: Sequence[Rule], policy_sha256: bytes) -> Verdict:
+    steps = tuple(step for rule in deciding for step in rule.steps)
+    reason = None
+    if effect is Effect.DENY:
+        words = "; ".join(rule.message for rule in deciding if rule.message)
+        reason = Reason(code="POLICY_DENIED", message=words or f"denied by {deciding[0].id}")
+    return Verdict(
+        effect=effect,
+        rules=tuple(rule.id for rule in deciding),
+        reason=reason,
+        plan=Plan(steps=steps) if effect is Effect.DEFER else None,
+        policy_sha256=policy_sha256,
+    )
+
+
+@lru_cache(maxsize=4096)  # few types and tenants meet few patterns, on every submission
+def _like(value: str, patterns: tuple[str, ...]) -> bool:
+    return any(pattern == "*" or fnmatchcase(value, pattern) for pattern in patterns)
+
+
+def _among(value: str, allowed: tuple[str, ...]) -> bool:
+    return not allowed or value in allowed

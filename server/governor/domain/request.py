@@ -1,0 +1,240 @@
+"""The MutationRequest aggregate: what is to be changed, by whom, why, and where it stands."""
+
+from enum import StrEnum
+
+from governor.domain.approval import Approval
+from governor.domain.policy import Verdict
+from governor.domain.values import AuditId, ExecutionId, Micros, Reason, RequestId, Revision, Value
+
+
+class Status(StrEnum):
+    """Where a request stands. CREATED exists only inside the submitting commit."""
+
+    CREATED = "CREATED"
+    PENDING = "PENDING"
+    APPROVED = "APPROVED"
+    EXECUTING = "EXECUTING"
+    EXECUTED = "EXECUTED"
+    REJECTED = "REJECTED"
+    CANCELED = "CANCELED"
+    EXPIRED = "EXPIRED"
+    SUPERSEDED = "SUPERSEDED"
+    FAILED = "FAILED"
+
+
+TERMINAL = frozenset(
+    {
+        Status.EXECUTED,
+        Status.REJECTED,
+        Status.CANCELED,
+        Status.EXPIRED,
+        Status.SUPERSEDED,
+        Status.FAILED,
+    }
+)
+
+
+class PendingReason(StrEnum):
+    """What a PENDING request waits for."""
+
+    APPROVAL = "APPROVAL"
+    SCHEDULE = "SCHEDULE"
+    DEPENDENCY = "DEPENDENCY"
+    REVALIDATION = "REVALIDATION"
+    AUDIT = "AUDIT"
+
+
+class StaleStrategy(StrEnum):
+    """What happens when the state has moved on before execution."""
+
+    REJECT_STALE = "REJECT_STALE"
+    REQUIRE_RENEWED_APPROVAL = "REQUIRE_RENEWED_APPROVAL"
+    REVALIDATE_ON_LATEST = "REVALIDATE_ON_LATEST"
+
+
+class ExecutionMode(StrEnum):
+    """Who starts the execution of an approved request."""
+
+    AUTOMATIC = "AUTOMATIC"
+    ON_EXECUTE = "ON_EXECUTE"
+
+
+class Risk(StrEnum):
+    """The caller's own estimate."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
+class Reversibility(StrEnum):
+    """Whether the change can be taken back."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    REVERSIBLE = "REVERSIBLE"
+    COMPENSABLE = "COMPENSABLE"
+    IRREVERSIBLE = "IRREVERSIBLE"
+
+
+class BlastRadius(StrEnum):
+    """How much is affected if the change is wrong."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    SINGLE = "SINGLE"
+    SERVICE = "SERVICE"
+    REGION = "REGION"
+    GLOBAL = "GLOBAL"
+
+
+class StateRef(Value, frozen=True, kw_only=True):
+    """One piece of state in the host."""
+
+    type: str
+    id: str
+
+
+class Payload(Value, frozen=True, kw_only=True):
+    """The exact argument of a mutation; never looked into."""
+
+    content_type: str
+    data: bytes = b""
+
+
+class RuntimeContext(Value, frozen=True, kw_only=True):
+    """Where and for whom a change is asked."""
+
+    tenant: str
+    actor: str
+    environment: str = ""
+    service: str = ""
+    region: str = ""
+    correlation_id: str = ""
+    causation_id: str = ""
+
+
+class Intent(Value, frozen=True, kw_only=True):
+    """What the caller says about the nature of the change."""
+
+    category: str = ""
+    risk: Risk = Risk.UNSPECIFIED
+    reversibility: Reversibility = Reversibility.UNSPECIFIED
+    blast_radius: BlastRadius = BlastRadius.UNSPECIFIED
+
+
+class Evidence(Value, frozen=True, kw_only=True):
+    """Something an approver or auditor may want to look at."""
+
+    kind: str
+    uri: str
+    sha256: bytes = b""
+    description: str = ""
+
+
+class Content(Value, frozen=True, kw_only=True):
+    """What was asked. Written once, never changed."""
+
+    context: RuntimeContext
+    mutation_type: str
+    state: StateRef
+    payload: Payload
+    expected_version: str | None = None
+    stale_strategy: StaleStrategy = StaleStrategy.REJECT_STALE
+    intent: Intent = Intent()
+    justification: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    metadata: dict[str, str] = {}
+    tags: tuple[str, ...] = ()
+    execute_after: Micros | None = None
+    depends_on: tuple[RequestId, ...] = ()
+    execution_mode: ExecutionMode = ExecutionMode.AUTOMATIC
+
+
+class Pending(Value, frozen=True, kw_only=True):
+    """One thing a request waits for, since when, and when it resolves by itself."""
+
+    reason: PendingReason
+    since: Micros
+    until: Micros | None = None
+    detail: str = ""
+
+
+class Progress(Value, frozen=True, kw_only=True):
+    """Where a request stands: everything about it that changes."""
+
+    status: Status = Status.CREATED
+    pending: tuple[Pending, ...] = ()
+    expected_version: str | None = None
+    digest: bytes = b""
+    verdict: Verdict | None = None
+    approval: Approval | None = None
+    status_reason: Reason | None = None
+    superseded_by: RequestId | None = None
+    execution_id: ExecutionId | None = None
+    executions: int = 0
+    updated_at: Micros = Micros(0)
+    approval_traceparents: tuple[str, ...] = ()
+
+
+class MutationRequest(Value, frozen=True, kw_only=True):
+    """One change under governance.
+
+    `revision` is the ledger revision of its last change, 0 before the first commit; the store
+    assigns it. `expires_at` is the moment after which it can no longer be claimed.
+    """
+
+    id: RequestId
+    audit_id: AuditId
+    content: Content
+    requester: str
+    submitted_at: Micros
+    expires_at: Micros
+    supersedes: RequestId | None = None
+    traceparent: str = ""
+    progress: Progress = Progress()
+    submitted_revision: Revision = Revision(0)
+    revision: Revision = Revision(0)
+
+    @property
+    def status(self) -> Status:
+        """Where it stands."""
+        return self.progress.status
+
+    @property
+    def tenant(self) -> str:
+        """The tenant that owns the state."""
+        return self.content.context.tenant
+
+    @property
+    def state(self) -> StateRef:
+        """What is to be changed."""
+        return self.content.state
+
+    @property
+    def slot(self) -> "Slot":
+        """The state within its tenant: what at most one execution may hold at a time."""
+        return (self.content.context.tenant, self.content.state.type, self.content.state.id)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it has ended."""
+        return self.progress.status in TERMINAL
+
+    def waits_for(self, reason: PendingReason) -> bool:
+        """Whether `reason` holds it back."""
+        return any(pending.reason is reason for pending in self.progress.pending)
+
+    @property
+    def due_at(self) -> Micros | None:
+        """When a timer must next look at it: its schedule or its expiry. None: never again."""
+        if self.progress.status not in (Status.PENDING, Status.APPROVED):
+            return None
+        if self.waits_for(PendingReason.AUDIT):
+            return None
+        moments = [p.until for p in self.progress.pending if p.until is not None]
+        return min(self.expires_at, *moments) if moments else self.expires_at
+
+
+Slot = tuple[str, str, str]
+"""(tenant, state type, state id)."""

@@ -1,0 +1,285 @@
+"""The calls to the host: each with a deadline, each answer read by the table in answers.py."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.context import Context
+
+from governance.v1 import mutation_engine_pb2 as engine
+from governor.domain.errors import HostUnavailable
+from governor.domain.execution import ApplyAnswer, Execution, InDoubt, LookupAnswer
+from governor.domain.request import MutationRequest, StateRef
+from governor.domain.values import Reason
+from governor.host import answers, codec
+from governor.host.answers import Failure, Reading
+from governor.host.connection import (
+    MESSAGE_BYTES_MAX,
+    HostTls,
+    open_channel,
+    was_cancelled_from_outside,
+    watch,
+)
+from governor.telemetry.calls import Call, inside
+from governor.telemetry.providers import OFF, Telemetry
+from governor.telemetry.traceparent import TRACEPARENT, parse
+from governor.usecases.ports import Capabilities, Order, Validation
+
+__all__ = ["HostClient", "HostTls"]
+
+log = logging.getLogger(__name__)
+
+SERVICE: Final = engine.DESCRIPTOR.services_by_name["MutationEngine"].full_name
+OK: Final = grpc.StatusCode.OK.name
+CANCELLED: Final = grpc.StatusCode.CANCELLED.name
+UNREADABLE: Final = "UNREADABLE_ANSWER"
+CLIENT_FAULT: Final = "CLIENT_FAULT"
+
+Answer = TypeVar("Answer")
+Response = TypeVar("Response", bound=Message)
+
+
+class HostClient:
+    """The port Host. One connection, made when first needed and made again when it breaks."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        call_seconds_max: float,
+        telemetry: Telemetry = OFF,
+        tls: HostTls | None = None,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+    ) -> None:
+        self._seconds_max = call_seconds_max
+        self._telemetry = telemetry
+        self._channel = open_channel(target, tls, message_bytes_max)
+        self._get_capabilities = self._method("GetCapabilities")
+        self._get_state = self._method("GetState")
+        self._validate = self._method("ValidateMutation")
+        self._apply = self._method("ApplyMutation")
+        self._lookup = self._method("LookupMutation")
+        self._known: Capabilities | None = None
+        self._is_current = False
+        self._asking = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+
+    # --- What the host is -----------------------------------------------------------------------
+
+    @property
+    def known_capabilities(self) -> Capabilities | None:
+        return self._known
+
+    async def capabilities(self) -> Capabilities:
+        if self._watching is None:
+            self._watching = asyncio.create_task(watch(self._channel, self._connection_changed))
+        async with self._asking:
+            if self._known is None or not self._is_current:
+                # Set first: a connection that breaks meanwhile takes it back.
+                self._is_current = True
+                self._known = await self._ask_capabilities()
+            return self._known
+
+    async def state_version(self, tenant: str, state: StateRef) -> str:
+        request = engine.GetStateRequest(tenant=tenant)
+        request.state.type, request.state.id = state.type, state.id
+        response = await self._answered(self._get_state, request, engine.GetStateResponse)
+        return response.version
+
+    async def validate(self, request: MutationRequest) -> Validation:
+        message = codec.validate_request(request)
+        try:
+            response = await self._answered(
+                self._validate, message, engine.ValidateMutationResponse
+            )
+        except _Failed as failed:
+            if failed.failure.reading is Reading.REFUSED:
+                return Validation(violations=(failed.failure.cause,))
+            raise
+        return codec.validation(response)
+
+    # --- What the host does ---------------------------------------------------------------------
+
+    async def apply(self, order: Order, *, traceparent: str) -> ApplyAnswer:
+        return await self._ordered(
+            self._apply,
+            lambda: codec.apply_request(order),
+            order.execution,
+            traceparent,
+            read=answers.applied,
+            read_failure=answers.apply_answer,
+        )
+
+    async def lookup(self, execution: Execution, *, fence: bool, traceparent: str) -> LookupAnswer:
+        return await self._ordered(
+            self._lookup,
+            lambda: codec.lookup_request(execution, fence=fence),
+            execution,
+            traceparent,
+            read=lambda data: answers.looked_up(data, digest=execution.digest),
+            read_failure=answers.lookup_answer,
+        )
+
+    async def close(self) -> None:
+        """Ends the connection; calls under way are in doubt."""
+        for task in (self._watching, self._refreshing):
+            if task is not None:
+                task.cancel()
+        await self._channel.close()
+
+    # --- How calls are made ---------------------------------------------------------------------
+
+    def _method(self, name: str) -> "_Method":
+        # Bytes come back, because gRPC makes None of an answer that does not decode.
+        call: Any = self._channel.unary_unary(f"/{SERVICE}/{name}")
+        return _Method(name=f"{SERVICE}/{name}", call=call)
+
+    async def _ordered(
+        self,
+        method: "_Method",
+        build: Callable[[], Message],
+        execution: Execution,
+        traceparent: str,
+        *,
+        read: Callable[[bytes], Answer],
+        read_failure: Callable[[Failure], Answer],
+    ) -> Answer | InDoubt:
+        """For calls about an execution: whatever happens is an answer, at worst that of doubt."""
+        span = self._observed(method, inside(parse(traceparent)))
+        if span is not None:
+            span.concerns(
+                request_audit_id=execution.request_audit_id, execution_audit_id=execution.audit_id
+            )
+            traceparent = span.traceparent or traceparent
+        code = CANCELLED
+        try:
+            data = await self._send(method, build(), traceparent)
+            code = OK
+            return read(data)
+        except _Failed as failed:
+            code = failed.failure.code.name
+            return read_failure(failed.failure)
+        except DecodeError:
+            return _doubt(UNREADABLE, "the answer is no message of the contract")
+        except asyncio.CancelledError:
+            if was_cancelled_from_outside():
+                raise
+            return _doubt(CANCELLED, "the connection was closed during the call")
+        except Exception:
+            log.exception(
+                "a call to the host failed here",
+                extra={"method": method.name, "execution_audit_id": execution.audit_id},
+            )
+            return _doubt(CLIENT_FAULT, "the call failed within the sidecar; see its log")
+        finally:
+            if span is not None:
+                span.end(code)
+
+    async def _answered(
+        self, method: "_Method", message: Message, response: type[Response]
+    ) -> Response:
+        """For calls without effects: the answer. Raises HostUnavailable, as _Failed where told."""
+        span = self._observed(method, None)
+        code = CANCELLED
+        try:
+            data = await self._send(method, message, span.traceparent if span else "")
+            code = OK
+            return response.FromString(data)
+        except _Failed as failed:
+            code = failed.failure.code.name
+            raise
+        except DecodeError as error:
+            raise HostUnavailable("the host's answer cannot be read", method=method.name) from error
+        finally:
+            if span is not None:
+                span.end(code)
+
+    async def _send(self, method: "_Method", message: Message, traceparent: str) -> bytes:
+        metadata = ((TRACEPARENT, traceparent),) if traceparent else None
+        try:
+            data: bytes = await method.call(
+                message.SerializeToString(), timeout=self._seconds_max, metadata=metadata
+            )
+        except grpc.aio.AioRpcError as error:
+            failure = answers.failure_of(error)
+            if not failure.reason:
+                # Whoever answers next may be another process, with other promises.
+                self._is_current = False
+                log.info(
+                    "the host did not answer",
+                    extra={
+                        "method": method.name,
+                        "code": failure.code.name,
+                        "detail": failure.message,
+                        TRACEPARENT: traceparent,
+                    },
+                )
+            raise _Failed(failure, method.name) from error
+        return data
+
+    async def _ask_capabilities(self) -> Capabilities:
+        request = engine.GetCapabilitiesRequest(contract_version=codec.CONTRACT_VERSION)
+        try:
+            response = await self._answered(
+                self._get_capabilities, request, engine.GetCapabilitiesResponse
+            )
+        except HostUnavailable:
+            self._is_current = False
+            raise
+        promised = codec.capabilities(response)
+        if promised.contract_version != codec.CONTRACT_VERSION:
+            self._is_current = False
+            raise HostUnavailable(
+                f"the host speaks {promised.contract_version!r}, not {codec.CONTRACT_VERSION!r}",
+                contract_version=promised.contract_version,
+                expected=codec.CONTRACT_VERSION,
+            )
+        return promised
+
+    def _connection_changed(self, is_connected: bool) -> None:
+        """A new connection may lead to another host: its promises are read again at once."""
+        if not is_connected:
+            self._is_current = False
+        elif not self._is_current and (self._refreshing is None or self._refreshing.done()):
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
+
+    async def _refresh(self) -> None:
+        try:
+            await self.capabilities()
+        except HostUnavailable as unavailable:
+            log.warning("the host's capabilities cannot be read", extra=dict(unavailable.facts))
+
+    def _observed(self, method: "_Method", parent: Context | None) -> Call | None:
+        if not self._telemetry.is_on:
+            return None
+        return self._telemetry.client_call(method.name, parent)
+
+
+class _Method:
+    """One method of the host, ready to be called with bytes."""
+
+    __slots__ = ("call", "name")
+
+    def __init__(self, *, name: str, call: Any) -> None:
+        self.name = name
+        self.call = call
+
+
+class _Failed(HostUnavailable):
+    """An error status, before it is known what it means to whoever called."""
+
+    def __init__(self, failure: Failure, method: str) -> None:
+        super().__init__(f"the host answered {failure.code.name}", code=failure.code.name)
+        self.failure = failure
+        self.facts = {"code": failure.code.name, "method": method}
+        if failure.reason:
+            self.facts = {**self.facts, "reason": failure.reason}
+
+
+def _doubt(code: str, message: str) -> InDoubt:
+    return InDoubt(reason=Reason(code=code, message=message))

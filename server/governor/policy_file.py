@@ -1,0 +1,208 @@
+"""The policy as a TOML file: strict when it is read, and swapped whole when it is read again."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from hashlib import sha256
+from math import prod
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from governor.domain.approval import Requirement, Step, StepMode, Target
+from governor.domain.policy import Effect, Facts, Rule, Verdict, evaluate
+from governor.domain.values import Reason, TargetKind, Value
+from governor.strict_toml import ReloadedFile, StrictModel, read_model
+
+RULES_MAX = 1000
+PATTERNS_MAX = 100
+STEPS_PER_RULE_MAX = 8
+REQUIREMENTS_PER_STEP_MAX = 8
+ALTERNATIVES_PER_RULE_MAX = 64
+TARGETS_MAX = 32
+QUORUM_MAX = 100
+
+_log = logging.getLogger(__name__)
+
+_EFFECTS = {"allow": Effect.ALLOW, "deny": Effect.DENY, "require_approval": Effect.DEFER}
+
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+# An empty list would say "never" where a reader expects "always": leave the key out instead.
+Texts = Annotated[list[Text], Field(min_length=1, max_length=PATTERNS_MAX)]
+
+
+def _is_target(text: str) -> str:
+    kind, _, name = text.partition(":")
+    if kind not in ("actor", "role", "group") or not name or name != name.strip():
+        raise ValueError(f"must be actor:NAME, role:NAME or group:NAME, not {text!r}")
+    return text
+
+
+TargetText = Annotated[str, Field(max_length=200), AfterValidator(_is_target)]
+RiskText = Literal["low", "medium", "high", "critical"]
+ReversibilityText = Literal["reversible", "compensable", "irreversible"]
+BlastRadiusText = Literal["single", "service", "region", "global"]
+
+
+class RequirementTable(StrictModel):
+    """One quorum."""
+
+    id: Id
+    targets: list[TargetText] = Field(min_length=1, max_length=TARGETS_MAX)
+    quorum: int = Field(default=1, ge=1, le=QUORUM_MAX)
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        actors = {target for target in self.targets if target.startswith("actor:")}
+        if len(actors) == len(self.targets) and self.quorum > len(actors):
+            raise ValueError(f"quorum {self.quorum} out of {len(actors)} named actors")
+        return self
+
+
+class StepTable(StrictModel):
+    """One stage of an approval plan."""
+
+    name: Id
+    mode: Literal["all_of", "any_of"] = "all_of"
+    requirement: list[RequirementTable] = Field(min_length=1, max_length=REQUIREMENTS_PER_STEP_MAX)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        _refuse_duplicates("requirement id", (table.id for table in self.requirement))
+        return self
+
+
+class RuleTable(StrictModel):
+    """One rule; every condition that is left out holds always."""
+
+    id: Id
+    effect: Literal["allow", "deny", "require_approval"]
+    mutation_types: Texts = Field(default=["*"])
+    state_types: Texts = Field(default=["*"])
+    tenants: Texts = Field(default=["*"])
+    environments: Texts | None = None
+    categories: Texts | None = None
+    risks: Annotated[list[RiskText] | None, Field(min_length=1)] = None
+    reversibilities: Annotated[list[ReversibilityText] | None, Field(min_length=1)] = None
+    blast_radii: Annotated[list[BlastRadiusText] | None, Field(min_length=1)] = None
+    requester_roles: Texts | None = None
+    requester_groups: Texts | None = None
+    versioned: bool | None = None
+    message: str = Field(default="", max_length=500)
+    step: list[StepTable] = Field(default=[], max_length=STEPS_PER_RULE_MAX)
+
+    @model_validator(mode="after")
+    def _steps_fit_the_effect(self) -> Self:
+        if self.effect == "require_approval" and not self.step:
+            raise ValueError("require_approval needs at least one [[rule.step]]")
+        if self.effect != "require_approval" and self.step:
+            raise ValueError(f"{self.effect} takes no [[rule.step]]")
+        _refuse_duplicates("step name", (table.name for table in self.step))
+        # Whether a plan can be met is found by trying the choices its any_of steps leave open.
+        choices = prod(len(step.requirement) for step in self.step if step.mode == "any_of")
+        if choices > ALTERNATIVES_PER_RULE_MAX:
+            raise ValueError(
+                f"the any_of steps leave {choices} ways, more than {ALTERNATIVES_PER_RULE_MAX}"
+            )
+        return self
+
+
+class PolicyTables(StrictModel):
+    """The whole file."""
+
+    rule: list[RuleTable] = Field(default=[], max_length=RULES_MAX)
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> Self:
+        _refuse_duplicates("rule id", (table.id for table in self.rule))
+        return self
+
+
+class LoadedPolicy(Value, frozen=True, kw_only=True):
+    """The rules of one version of the file, and the SHA-256 of its bytes."""
+
+    rules: tuple[Rule, ...] = ()
+    sha256: bytes = sha256(b"").digest()
+
+
+def load_policy(path: Path) -> LoadedPolicy:
+    """Reads the file. Raises FileRefused."""
+    tables, digest = read_model(path, PolicyTables)
+    return LoadedPolicy(rules=tuple(_rule(table) for table in tables.rule), sha256=digest)
+
+
+class FilePolicy:
+    """Answers by the file as it was last read well. Without a file all is denied."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = ReloadedFile(path, load_policy, absent=LoadedPolicy())
+
+    @property
+    def loaded(self) -> LoadedPolicy:
+        """What is in force."""
+        return self._file.current
+
+    def reload(self) -> bool:
+        """Takes the file as it is now, and says whether; one with a fault changes nothing."""
+        return self._file.reload()
+
+    def evaluate(self, facts: Facts) -> Verdict:
+        loaded = self.loaded
+        try:
+            return evaluate(loaded.rules, facts, loaded.sha256)
+        except Exception:  # noqa: BLE001 - whatever fails in a rule, absence of an answer denies
+            _log.exception("policy failed and therefore denies")
+            reason = Reason(code="POLICY_FAILED", message="policy could not be evaluated")
+            return Verdict(effect=Effect.DENY, reason=reason, policy_sha256=loaded.sha256)
+
+
+def _rule(table: RuleTable) -> Rule:
+    return Rule(
+        id=table.id,
+        effect=_EFFECTS[table.effect],
+        mutation_types=tuple(table.mutation_types),
+        state_types=tuple(table.state_types),
+        tenants=tuple(table.tenants),
+        environments=tuple(table.environments or ()),
+        categories=tuple(table.categories or ()),
+        risks=_upper(table.risks),
+        reversibilities=_upper(table.reversibilities),
+        blast_radii=_upper(table.blast_radii),
+        requester_roles=tuple(table.requester_roles or ()),
+        requester_groups=tuple(table.requester_groups or ()),
+        versioned=table.versioned,
+        steps=tuple(_step(step) for step in table.step),
+        message=table.message,
+    )
+
+
+def _step(table: StepTable) -> Step:
+    return Step(
+        name=table.name,
+        mode=StepMode(table.mode.upper()),
+        requirements=tuple(
+            Requirement(
+                id=requirement.id,
+                targets=tuple(_target(text) for text in requirement.targets),
+                quorum=requirement.quorum,
+            )
+            for requirement in table.requirement
+        ),
+    )
+
+
+def _target(text: str) -> Target:
+    kind, _, name = text.partition(":")
+    return Target(kind=TargetKind(kind.upper()), name=name)
+
+
+def _upper(names: Iterable[str] | None) -> tuple[str, ...]:
+    return tuple(name.upper() for name in names or ())
+
+
+def _refuse_duplicates(what: str, names: Iterable[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{what} {repeated[0]!r} is used more than once")

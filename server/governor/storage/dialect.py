@@ -1,0 +1,181 @@
+"""Every difference between the two databases that SQL text shows, each with its reason.
+
+A Bulk is one statement over many rows, written once with `{rows}` where they go in. Its text is
+made from the tables at the start and handed to the driver as it is: compiling and binding a Core
+statement costs more than SQLite needs to run it, and this is the path of every commit.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Column, Connection, Row
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+
+BulkRow = Sequence[object]
+
+
+class Bulk(Protocol):
+    """One prepared statement over any number of rows."""
+
+    def execute(self, connection: Connection, rows: Sequence[BulkRow]) -> None:
+        """Runs it; nothing to do for no rows."""
+        ...
+
+    def select(self, connection: Connection, rows: Sequence[BulkRow]) -> list[Row[Any]]:
+        """Runs it and answers what it found."""
+        ...
+
+
+class Dialect(Protocol):
+    """What a backend says in its own words."""
+
+    @property
+    def read_head(self) -> str:
+        """Selects the head's size, frontier and store id, so that nobody else can write one."""
+        ...
+
+    def blames_content(self, error: Exception) -> bool:
+        """Whether a failed statement failed for a value in it, and not for the database."""
+        ...
+
+    def bulk(self, template: str, columns: Sequence[Column[Any]]) -> Bulk:
+        """A statement whose `{rows}` have these columns."""
+        ...
+
+
+# ---------------------------------------------------------------- SQLite
+
+
+class SqliteDialect:
+    """SQLite has one writer by nature: BEGIN IMMEDIATE is the lock on the head, and on all else."""
+
+    read_head: Final = "SELECT size, frontier, store_id FROM head"
+
+    def blames_content(self, error: Exception) -> bool:
+        """The driver refuses a value it cannot bind with InterfaceError or ProgrammingError."""
+        blamed = (DataError, IntegrityError, InterfaceError, ProgrammingError)
+        return isinstance(error, blamed) or not isinstance(error, (SQLAlchemyError, OSError))
+
+    def bulk(self, template: str, columns: Sequence[Column[Any]]) -> Bulk:
+        return _SqliteBulk(template, len(columns))
+
+
+class _SqliteBulk:
+    """The rows are a VALUES list of placeholders.
+
+    Not executemany: the driver lets go of the interpreter's lock around every single step, and a
+    busy event loop gives it back five milliseconds later. One statement steps once. Few lengths of
+    lists are ever prepared: powers of two, and three times those, as commits have three decisions.
+    """
+
+    lengths: Final = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
+
+    def __init__(self, template: str, width: int) -> None:
+        self._texts = {
+            length: template.format(rows=_values(length, width)) for length in self.lengths
+        }
+
+    def execute(self, connection: Connection, rows: Sequence[BulkRow]) -> None:
+        for text, parameters in self._steps(rows):
+            connection.exec_driver_sql(text, parameters)
+
+    def select(self, connection: Connection, rows: Sequence[BulkRow]) -> list[Row[Any]]:
+        found: list[Row[Any]] = []
+        for text, parameters in self._steps(rows):
+            found.extend(connection.exec_driver_sql(text, parameters))
+        return found
+
+    def _steps(self, rows: Sequence[BulkRow]) -> Iterable[tuple[str, tuple[object, ...]]]:
+        at, left = 0, len(rows)
+        while left:
+            length = next(length for length in self.lengths if length <= left)
+            yield self._texts[length], tuple(chain.from_iterable(rows[at : at + length]))
+            at += length
+            left -= length
+
+
+def _values(rows: int, width: int) -> str:
+    row = f"({', '.join('?' * width)})"
+    return f"VALUES {', '.join([row] * rows)}"
+
+
+# ---------------------------------------------------------------- PostgreSQL
+
+
+class PostgresDialect:
+    """PostgreSQL has many writers: the head's row is locked first, once per batch.
+
+    Under that lock nothing else commits, in any replica, so that what a batch reads to decide is
+    still true when it is written. Taken per commit the lock would be held across as many fsyncs.
+    """
+
+    read_head: Final = "SELECT size, frontier, store_id FROM head FOR UPDATE"
+
+    def blames_content(self, error: Exception) -> bool:
+        """The driver checks values itself; what passes it the server may refuse by SQLSTATE."""
+        if isinstance(error, DBAPIError):
+            state = sqlstate(error)
+            return state[:2] in _CONTENT_STATES or isinstance(error.driver_exception, ValueError)
+        return not isinstance(error, (SQLAlchemyError, OSError))
+
+    def is_passing(self, error: Exception) -> bool:
+        """Whether the same transaction may well succeed on another try or another connection."""
+        if isinstance(error, DBAPIError):
+            state = sqlstate(error)
+            lost = error.connection_invalidated or state[:2] in _LOST_STATES
+            return lost or state in _RETRY_STATES
+        return isinstance(error, OSError)  # which a timeout is as well
+
+    def bulk(self, template: str, columns: Sequence[Column[Any]]) -> Bulk:
+        return _PostgresBulk(template, columns)
+
+
+_CONTENT_STATES: Final = frozenset({"22", "23"})  # data exceptions, integrity violations
+_LOST_STATES: Final = frozenset({"08", "57"})  # connections, operator intervention
+_RETRY_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+
+
+def sqlstate(error: DBAPIError) -> str:
+    """The server's own word for what went wrong; empty when it did not come to that."""
+    return getattr(error.driver_exception, "sqlstate", None) or ""
+
+
+_ARRAYS: Final[dict[type, str]] = {
+    int: "bigint[]",
+    str: "text[]",
+    bytes: "bytea[]",
+    bool: "boolean[]",
+}
+
+
+class _PostgresBulk:
+    """The rows are one array per column: one round trip and one plan for any number of them."""
+
+    def __init__(self, template: str, columns: Sequence[Column[Any]]) -> None:
+        arrays = (
+            f"${position}::{_ARRAYS[column.type.python_type]}"
+            for position, column in enumerate(columns, start=1)
+        )
+        unnested = f"SELECT * FROM unnest({', '.join(arrays)})"  # noqa: S608 - made of constants
+        self._text = template.format(rows=unnested)
+
+    def execute(self, connection: Connection, rows: Sequence[BulkRow]) -> None:
+        if rows:
+            connection.exec_driver_sql(self._text, _columns(rows))
+
+    def select(self, connection: Connection, rows: Sequence[BulkRow]) -> list[Row[Any]]:
+        if not rows:
+            return []
+        return list(connection.exec_driver_sql(self._text, _columns(rows)))
+
+
+def _columns(rows: Sequence[BulkRow]) -> tuple[list[object], ...]:
+    return tuple(list(column) for column in zip(*rows, strict=True))

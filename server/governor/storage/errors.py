@@ -1,0 +1,83 @@
+"""Why a store is not opened: each refusal names the fact and what can be done about it."""
+
+from governor.domain.errors import GovernorError
+
+
+class StoreRefused(GovernorError):
+    """The store cannot be used as it is; nothing in it was changed."""
+
+
+class UnknownStore(StoreRefused):
+    """The URL names no kind of store there is."""
+
+    def __init__(self, scheme: str) -> None:
+        super().__init__(
+            f"no store is called {scheme!r}: use sqlite:///FILE or postgresql://...", scheme=scheme
+        )
+
+
+class NotDurable(StoreRefused):
+    """The URL names a database that lives in memory."""
+
+    def __init__(self) -> None:
+        super().__init__("a store in memory forgets what it acknowledged: name a file")
+
+
+class NoSuchStore(StoreRefused):
+    """There is no database there."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"there is no store at {place}", place=place)
+
+
+class StoreInUse(StoreRefused):
+    """Another process holds the database file."""
+
+    def __init__(self, path: str, holder: str) -> None:
+        super().__init__(f"{path} is in use by {holder}", path=path, holder=holder)
+
+
+class PragmaRefused(StoreRefused):
+    """The database file does not take a setting that durability rests on."""
+
+    def __init__(self, name: str, *, wanted: str, got: str) -> None:
+        super().__init__(
+            f"the database file does not take {name}={wanted}: it stays {got}",
+            pragma=name,
+            wanted=wanted,
+            got=got,
+        )
+
+
+class SchemaNewer(StoreRefused):
+    """A later Governor has migrated the store."""
+
+    def __init__(self, found: str, newest: str) -> None:
+        super().__init__(
+            f"the store has schema {found}, which is newer than {newest}, the newest that this "
+            "Governor knows: run the Governor that migrated it, or a later one",
+            found=found,
+            newest=newest,
+        )
+
+
+class MigrationFailed(StoreRefused):
+    """A step of a migration failed; the schema is as it was before the first."""
+
+    def __init__(self, newest: str) -> None:
+        super().__init__(
+            f"the migration to schema {newest} failed, and nothing was changed: the log has the "
+            "cause",
+            newest=newest,
+        )
+
+
+class SchemaOlder(StoreRefused):
+    """The store has not been migrated to the schema of this Governor."""
+
+    def __init__(self, found: str | None, newest: str) -> None:
+        super().__init__(
+            f"the store has schema {found or 'none'}, and {newest} is needed: run governor migrate",
+            found=found or "",
+            newest=newest,
+        )

@@ -1,0 +1,1 @@
+"""One file per version, in the order of their names."""

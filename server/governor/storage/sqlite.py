@@ -1,0 +1,270 @@
+"""The embedded backend: one file, one process, one writer thread."""
+
+import asyncio
+import fcntl
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from governor.storage.errors import NoSuchStore, NotDurable, PragmaRefused, StoreInUse, StoreRefused
+from governor.storage.snapshots import Snapshots
+from governor.storage.transaction import Transactions
+from governor.storage.writer import GroupCommit, Waiter
+from governor.usecases.ports import Head
+
+_BUSY_MILLISECONDS: Final = 5_000
+_OWNER_ONLY: Final = 0o600
+# A request's row fills a quarter of such a page; much of a smaller one would stay empty. Settled
+# when the file is made: one that has another size keeps it.
+_PAGE_BYTES: Final = 8_192
+_PREPARED_MAX: Final = 256  # of the writer: every text of every Bulk that is in use
+
+WRITER_PRAGMAS: Final[Mapping[str, str | int]] = {
+    # Readers go on while the writer writes.
+    "journal_mode": "wal",
+    # 2 is FULL: COMMIT returns when the log is on disk. NORMAL can lose what was acknowledged.
+    "synchronous": 2,
+    "foreign_keys": 1,
+    "busy_timeout": _BUSY_MILLISECONDS,
+    # Triggers also see the deletion inside INSERT OR REPLACE.
+    "recursive_triggers": 1,
+    # In pages: large enough that the many pages of a batch reach the database file once.
+    "wal_autocheckpoint": 4_000,
+    # Negative means KiB: a batch is not spilled into the log before its COMMIT.
+    "cache_size": -65_536,
+    "temp_store": 2,
+}
+
+READER_PRAGMAS: Final[Mapping[str, str | int]] = {
+    "busy_timeout": _BUSY_MILLISECONDS,
+    "query_only": 1,
+}
+
+
+# ---------------------------------------------------------------- the file
+
+
+def database_path(url: URL) -> Path:
+    """The file that a URL names. Raises NotDurable for a database in memory."""
+    name = url.database or ""
+    if name in ("", ":memory:") or "memory" in url.query.values():
+        raise NotDurable
+    if name.startswith("file:") or url.query:
+        raise StoreRefused("a sqlite store is named by a plain path, without options")
+    return Path(os.path.realpath(name))
+
+
+def create_file(path: Path) -> None:
+    """Makes sure that the file is there, for its owner's eyes; SQLite's other files follow it."""
+    if not path.parent.is_dir():
+        raise NoSuchStore(str(path.parent))
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY))
+
+
+class ProcessLock:
+    """Held from open to close: two writers on one file would each believe a ledger of their own.
+
+    It is the kernel's lock on a file of its own beside the database, so that it ends with the
+    process, however that ends, and cannot be confused with SQLite's locks.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._path = database.with_name(f"{database.name}.lock")
+        self._file: int | None = None
+
+    def acquire(self) -> None:
+        """Raises StoreInUse, which says who holds it."""
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(file, 256, 0).decode(errors="replace").strip()
+            os.close(file)
+            raise StoreInUse(str(self._database), holder or "another process") from None
+        os.truncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        self._file = file
+
+    def release(self) -> None:
+        """The file stays: removing it would let two processes each lock one of that name."""
+        if self._file is not None:
+            os.truncate(self._file, 0)
+            os.close(self._file)
+            self._file = None
+
+
+# ---------------------------------------------------------------- connections
+
+
+def writer_engine(path: Path) -> Engine:
+    """One connection at a time, with every pragma read back: a refused one refuses the store."""
+    engine = create_engine(
+        URL.create("sqlite+pysqlite", database=str(path)),
+        poolclass=NullPool,
+        connect_args={"cached_statements": _PREPARED_MAX},
+        hide_parameters=True,
+    )
+    event.listen(engine, "connect", _set_page_size)
+    event.listen(engine, "connect", _set_up(WRITER_PRAGMAS))
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def reader_engine(path: Path, *, connections_max: int) -> AsyncEngine:
+    """Connections that cannot write, and so never run a checkpoint, not even the last to close.
+
+    Each statement is a transaction of its own: a reader holds no snapshot that would keep the log
+    from being started over.
+    """
+    engine = create_async_engine(
+        _read_only(path, "sqlite+aiosqlite"),
+        pool_size=connections_max,
+        max_overflow=0,
+        pool_reset_on_return=None,
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+    )
+    event.listen(engine.sync_engine, "connect", _set_up(READER_PRAGMAS))
+    return engine
+
+
+def snapshot_engine(path: Path) -> AsyncEngine:
+    """One read-only connection whose transaction sees the database as of its first read."""
+    engine = create_async_engine(
+        _read_only(path, "sqlite+aiosqlite"), poolclass=NullPool, hide_parameters=True
+    )
+    event.listen(engine.sync_engine, "connect", _set_up(READER_PRAGMAS))
+    event.listen(engine.sync_engine, "begin", _begin_deferred)
+    return engine
+
+
+def _read_only(path: Path, driver: str) -> URL:
+    return URL.create(
+        driver, database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"}
+    )
+
+
+def _set_up(pragmas: Mapping[str, str | int]) -> Callable[[DBAPIConnection, object], None]:
+    def set_up(connection: DBAPIConnection, _: object) -> None:
+        # Transactions begin where we say so, not where the driver guesses.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for name, wanted in pragmas.items():
+            cursor.execute(f"PRAGMA {name} = {wanted}")
+            cursor.execute(f"PRAGMA {name}")
+            (got,) = cursor.fetchone() or (None,)
+            if got != wanted:
+                raise PragmaRefused(name, wanted=str(wanted), got=str(got))
+        cursor.close()
+
+    return set_up
+
+
+def _set_page_size(connection: DBAPIConnection, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    cursor.close()
+
+
+def _begin_deferred(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """A deferred transaction would learn only at its first write that it may not."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+# ---------------------------------------------------------------- the writer
+
+
+class SqliteWriter(GroupCommit):
+    """One thread owns the write connection and everything done on it, checkpoints included."""
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        transactions: Transactions,
+        snapshots: Snapshots,
+        head: Head,
+        waiting_max: int,
+        batch_max: int,
+    ) -> None:
+        super().__init__(snapshots=snapshots, head=head, waiting_max=waiting_max)
+        self._engine = writer_engine(path)
+        self._transactions = transactions
+        self._batch_max = batch_max
+        # Unbounded by itself: `waiting_max` bounds what is put in.
+        self._queue: queue.SimpleQueue[Waiter | None] = queue.SimpleQueue()
+        self._finished = asyncio.Event()
+        # A daemon: a process that dies without closing the store must not wait for its writer.
+        self._thread = threading.Thread(target=self._run, name="governor-store", daemon=True)
+        self._thread.start()
+
+    def _enqueue(self, waiter: Waiter) -> None:
+        self._queue.put(waiter)
+
+    async def _drain(self) -> None:
+        self._queue.put(None)
+        await self._finished.wait()
+        self._thread.join()
+
+    # ------------------------------------------------------------ called on the writer's thread
+
+    def _run(self) -> None:
+        connection: Connection | None = None
+        # A loop that is closed before its store has nobody left to tell.
+        with suppress(RuntimeError):
+            for waiters in self._batches():
+                try:
+                    connection = connection or self._engine.connect()
+                    settlement = self._transactions.settle(
+                        connection, [waiter.commit for waiter in waiters]
+                    )
+                except Exception as error:  # noqa: BLE001 - whatever it is, the callers are told
+                    _discard(connection)
+                    connection = None
+                    self._loop.call_soon_threadsafe(self._failed, waiters, error)
+                else:
+                    self._loop.call_soon_threadsafe(self._settled, waiters, settlement)
+            _discard(connection)
+            self._loop.call_soon_threadsafe(self._finished.set)
+
+    def _batches(self) -> Iterator[list[Waiter]]:
+        """What is queued, as it is queued, until the queue is closed."""
+        while (first := self._queue.get()) is not None:
+            waiters = [first]
+            closing = False
+            while len(waiters) < self._batch_max and not closing:
+                try:
+                    waiter = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if waiter is None:
+                    closing = True
+                else:
+                    waiters.append(waiter)
+            yield waiters
+            if closing:
+                return
+
+
+def _discard(connection: Connection | None) -> None:
+    """A connection on which something failed is not trusted again."""
+    if connection is not None:
+        with suppress(SQLAlchemyError):
+            connection.invalidate()
+            connection.close()

@@ -1,0 +1,92 @@
+"""The statements of the write path, made once from the tables for one dialect."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Column, Table
+
+from governor.storage import rows, tables
+from governor.storage.dialect import Bulk, Dialect
+
+
+class Statements:
+    """Everything a batch says to the database.
+
+    Nothing in these texts comes from a caller: they are made of the names in storage/tables.py.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.read_head = dialect.read_head
+        self.write_head = dialect.bulk(_update(tables.head, _HEAD), _HEAD)
+        # What admission asks.
+        self.request_revisions = _lookup(
+            dialect, tables.requests, (tables.requests.c.id,), "t.id, t.revision"
+        )
+        self.execution_revisions = _lookup(
+            dialect, tables.executions, (tables.executions.c.id,), "t.id, t.revision"
+        )
+        self.busy_states = _lookup(
+            dialect,
+            tables.executions,
+            _SLOT,
+            "t.tenant, t.state_type, t.state_id, t.id",
+            "AND t.active",
+        )
+        self.keys = _lookup(
+            dialect,
+            tables.idempotency,
+            (tables.idempotency.c.digest,),
+            "t.digest, t.fingerprint",
+        )
+        # What a batch writes.
+        self.insert_requests = _insert(dialect, rows.NEW_REQUEST)
+        self.update_requests = dialect.bulk(
+            _update(tables.requests, rows.CHANGED_REQUEST), rows.CHANGED_REQUEST
+        )
+        self.insert_tags = _insert(dialect, tuple(tables.request_tags.c))
+        self.insert_dependencies = _insert(dialect, tuple(tables.request_dependencies.c))
+        self.insert_executions = _insert(dialect, rows.NEW_EXECUTION)
+        self.update_executions = dialect.bulk(
+            _update(tables.executions, rows.CHANGED_EXECUTION), rows.CHANGED_EXECUTION
+        )
+        self.insert_entries = _insert(dialect, rows.NEW_ENTRY)
+        self.insert_keys = _insert(dialect, rows.NEW_KEY)
+
+
+_HEAD = (tables.head.c.id, tables.head.c.size, tables.head.c.root, tables.head.c.frontier)
+_SLOT = (
+    tables.executions.c.tenant,
+    tables.executions.c.state_type,
+    tables.executions.c.state_id,
+)
+
+
+def _insert(dialect: Dialect, columns: Sequence[Column[Any]]) -> Bulk:
+    table = columns[0].table.description
+    return dialect.bulk(f"INSERT INTO {table} ({_names(columns)}) {{rows}}", columns)
+
+
+def _update(table: Table, columns: Sequence[Column[Any]]) -> str:
+    """The first column finds the row, the others are set."""
+    key, *changed = columns
+    assignments = ", ".join(f"{column.name} = v.{column.name}" for column in changed)
+    return (
+        f"WITH v ({_names(columns)}) AS ({{rows}}) UPDATE {table.name} "  # noqa: S608 - our names
+        f"SET {assignments} FROM v WHERE {table.name}.{key.name} = v.{key.name}"
+    )
+
+
+def _lookup(
+    dialect: Dialect, table: Table, columns: Sequence[Column[Any]], wanted: str, more: str = ""
+) -> Bulk:
+    """CROSS JOIN keeps SQLite from scanning the table for the rows instead of looking each up."""
+    matches = " AND ".join(f"t.{column.name} = v.{column.name}" for column in columns)
+    return dialect.bulk(
+        f"WITH v ({_names(columns)}) AS ({{rows}}) SELECT {wanted} "  # noqa: S608 - our names
+        f"FROM v CROSS JOIN {table.name} t WHERE {matches} {more}",
+        columns,
+    )
+
+
+def _names(columns: Sequence[Column[Any]]) -> str:
+    return ", ".join(column.name for column in columns)

@@ -1,0 +1,184 @@
+"""The tables of the store: what each row holds, and the index behind each question asked of it.
+
+They are the shape that the newest migration leaves behind; a test compares the two. Every text
+compares by its bytes: a library's new idea of the alphabet must not disorder an index.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+_TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
+# On SQLite only a column declared INTEGER is the row's own number, which needs no second index.
+_ROW_NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata: Final = MetaData()
+
+requests: Final = Table(
+    "requests",
+    metadata,
+    Column("id", _TEXT, primary_key=True),
+    # What is asked for in lists, copied out of the values below.
+    Column("tenant", _TEXT, nullable=False),
+    Column("status", _TEXT, nullable=False),
+    Column("pending_mask", BigInteger, nullable=False),
+    Column("state_type", _TEXT, nullable=False),
+    Column("state_id", _TEXT, nullable=False),
+    Column("actor", _TEXT, nullable=False),
+    Column("category", _TEXT),
+    Column("submitted_at", BigInteger, nullable=False),
+    Column("submitted_revision", BigInteger, nullable=False),
+    Column("due_at", BigInteger),
+    Column("unfinished", Boolean, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    # The values themselves, as JSON; `progress` alone is ever rewritten. The payload's bytes stand
+    # apart so that a list does not carry them.
+    Column("fixed", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("progress", LargeBinary, nullable=False),
+    # The time stands in the index so that a range of it is decided without visiting the rows.
+    Index("requests_by_tenant", "tenant", "submitted_revision", "id", "submitted_at"),
+    Index("requests_by_status", "tenant", "status", "submitted_revision", "id"),
+    Index("requests_by_state", "tenant", "state_type", "state_id", "submitted_revision", "id"),
+    Index("requests_by_actor", "tenant", "actor", "submitted_revision", "id"),
+    Index(
+        "requests_by_category",
+        "tenant",
+        "category",
+        "submitted_revision",
+        "id",
+        sqlite_where=text("category IS NOT NULL"),
+        postgresql_where=text("category IS NOT NULL"),
+    ),
+    Index(
+        "requests_due",
+        "due_at",
+        "id",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    Index(
+        "requests_unfinished",
+        "submitted_revision",
+        "id",
+        sqlite_where=text("unfinished"),
+        postgresql_where=text("unfinished"),
+    ),
+)
+
+request_tags: Final = Table(
+    "request_tags",
+    metadata,
+    Column("tenant", _TEXT, primary_key=True),
+    Column("tag", _TEXT, primary_key=True),
+    Column("submitted_revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("request_id", _TEXT, ForeignKey("requests.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+request_dependencies: Final = Table(
+    "request_dependencies",
+    metadata,
+    Column("depends_on", _TEXT, ForeignKey("requests.id"), primary_key=True),
+    Column("request_id", _TEXT, ForeignKey("requests.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+executions: Final = Table(
+    "executions",
+    metadata,
+    Column("id", _TEXT, primary_key=True),
+    Column("tenant", _TEXT, nullable=False),
+    Column("request_id", _TEXT, ForeignKey("requests.id"), nullable=False),
+    Column("status", _TEXT, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("state_type", _TEXT, nullable=False),
+    Column("state_id", _TEXT, nullable=False),
+    Column("submitted_revision", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    # The law that one state has one active execution, in the one place nothing can get around.
+    Index(
+        "executions_active",
+        "tenant",
+        "state_type",
+        "state_id",
+        unique=True,
+        sqlite_where=text("active"),
+        postgresql_where=text("active"),
+    ),
+    Index("executions_by_request", "request_id", "submitted_revision", "id"),
+    Index("executions_by_tenant", "tenant", "submitted_revision", "id"),
+    Index("executions_by_status", "tenant", "status", "submitted_revision", "id"),
+    Index("executions_by_state", "tenant", "state_type", "state_id", "submitted_revision", "id"),
+)
+
+# Stands alone: no reference leads out of it, so that it can be verified whatever became of others.
+ledger: Final = Table(
+    "ledger",
+    metadata,
+    Column("revision", _ROW_NUMBER, primary_key=True, autoincrement=False),
+    Column("tenant", _TEXT, nullable=False),
+    Column("request_id", _TEXT, nullable=False),
+    Column("execution_id", _TEXT),
+    Column("category", _TEXT, nullable=False),
+    Column("code", _TEXT, nullable=False),
+    Column("actor", _TEXT, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("leaf_hash", LargeBinary, nullable=False),
+    # Category and code stand in the index so that a filter on them does not visit the entries.
+    Index("ledger_by_tenant", "tenant", "revision", "category", "code"),
+    Index("ledger_by_request", "tenant", "request_id", "revision"),
+    Index("ledger_by_actor", "tenant", "actor", "revision"),
+    Index(
+        "ledger_by_execution",
+        "tenant",
+        "execution_id",
+        "revision",
+        sqlite_where=text("execution_id IS NOT NULL"),
+        postgresql_where=text("execution_id IS NOT NULL"),
+    ),
+)
+
+# Found by a digest of the four columns after it: callers choose random keys, which land all over an
+# index, so that the index must be small. `progress` and `execution` are what the first answer
+# showed: a replay shows the same, whatever has happened since.
+idempotency: Final = Table(
+    "idempotency",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("tenant", _TEXT, nullable=False),
+    Column("actor", _TEXT, nullable=False),
+    Column("rpc", _TEXT, nullable=False),
+    Column("request_id", _TEXT, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("subject_id", _TEXT),
+    Column("progress", LargeBinary),
+    Column("execution", LargeBinary),
+)
+
+head: Final = Table(
+    "head",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True),
+    Column("store_id", _TEXT, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+)

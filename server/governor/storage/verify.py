@@ -1,0 +1,201 @@
+"""Reads a whole store, changes nothing, and names everything that does not agree.
+
+Four things are held against each other: the entries' bytes, the tree over them, the rows of
+requests and executions, and a checkpoint that was kept outside. Whoever can write the database can
+make the first three agree; only the last is out of their reach.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from sqlalchemy import Column, Row, Select, Table, func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from governor.domain.ledger import Checkpoint
+from governor.domain.values import Value
+from governor.storage import migrate, postgres, rows, sqlite, tables
+from governor.storage.errors import NoSuchStore
+from governor.storage.findings import (
+    EntryDecoder,
+    Fault,
+    Finding,
+    LedgerCheck,
+    check_execution,
+    check_request,
+)
+from governor.storage.open import is_sqlite, only_our_words, parse
+from governor.storage.transaction import logger
+from governor.usecases.ports import Entry, Head
+
+_ENTRIES_PER_PAGE: Final = 1_000
+_REQUESTS_PER_PAGE: Final = 100  # with their payloads
+
+
+class Verified(Value, frozen=True, kw_only=True):
+    """What was looked at. `root` is the one recomputed over all entries there are."""
+
+    store_id: str
+    size: int
+    root: bytes
+    requests: int
+    executions: int
+    findings: int
+
+
+async def verify(
+    url: str, *, decode: EntryDecoder, checkpoint: Checkpoint | None = None
+) -> AsyncIterator[Finding | Verified]:
+    """Every fault there is, then what was looked at; all as of one moment.
+
+    Raises StoreRefused or StoreUnavailable if it cannot begin. Once begun it goes on to the end:
+    what cannot be read is itself a finding.
+    """
+    with only_our_words():
+        async with _snapshot(url) as connection:
+            verification = _Verification(connection, decode, checkpoint)
+            async for finding in verification.findings():
+                yield finding
+            yield verification.verified()
+
+
+class _Verification:
+    """One pass over each table, a page at a time."""
+
+    def __init__(
+        self, connection: AsyncConnection, decode: EntryDecoder, checkpoint: Checkpoint | None
+    ) -> None:
+        self._connection = connection
+        self._decode = decode
+        self._ledger = LedgerCheck(decode, checkpoint)
+        self._store_id = ""
+        self._requests = self._executions = self._findings = 0
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """The parts one after another; one that cannot be read does not stop the next."""
+        for part in (
+            self._check_ledger,
+            self._check_requests,
+            self._check_executions,
+            self._check_missing,
+        ):
+            try:
+                # After an error PostgreSQL takes nothing more but the way back to a savepoint.
+                async with self._connection.begin_nested():
+                    async for finding in part():
+                        self._findings += 1
+                        yield finding
+            except SQLAlchemyError as error:
+                logger.error("a part of the store cannot be read", exc_info=error)
+                self._findings += 1
+                yield Finding(fault=Fault.STORE_UNREADABLE)
+
+    def verified(self) -> Verified:
+        tree = self._ledger.tree
+        return Verified(
+            store_id=self._store_id,
+            size=tree.size,
+            root=tree.root(),
+            requests=self._requests,
+            executions=self._executions,
+            findings=self._findings,
+        )
+
+    async def _check_ledger(self) -> AsyncIterator[Finding]:
+        async for page in self._pages(rows.NEW_ENTRY, _ENTRIES_PER_PAGE):
+            for finding in self._ledger.entries(page):
+                yield finding
+        (row,) = await self._select(select(tables.head))
+        self._store_id = row.store_id
+        head = Head(store_id=row.store_id, revision=row.size, root=row.root)
+        for finding in self._ledger.end(head, row.frontier):
+            yield finding
+
+    async def _check_requests(self) -> AsyncIterator[Finding]:
+        async for page in self._pages(rows.NEW_REQUEST, _REQUESTS_PER_PAGE):
+            self._requests += len(page)
+            told = await self._told(tables.requests, tables.ledger.c.request_id, page)
+            for row in page:
+                for finding in check_request(row, told.get(row.id, ())):
+                    yield finding
+
+    async def _check_executions(self) -> AsyncIterator[Finding]:
+        async for page in self._pages(rows.NEW_EXECUTION, _REQUESTS_PER_PAGE):
+            self._executions += len(page)
+            told = await self._told(tables.executions, tables.ledger.c.execution_id, page)
+            for row in page:
+                for finding in check_execution(row, told.get(row.id, ())):
+                    yield finding
+
+    async def _check_missing(self) -> AsyncIterator[Finding]:
+        """What only the ledger still tells of."""
+        entry = tables.ledger.c
+        for row in await self._select(_untold(entry.request_id, tables.requests)):
+            yield Finding(fault=Fault.REQUEST_MISSING, request_id=row.id, revision=row.revision)
+        for row in await self._select(_untold(entry.execution_id, tables.executions)):
+            yield Finding(fault=Fault.EXECUTION_MISSING, execution_id=row.id, revision=row.revision)
+
+    async def _told(
+        self, table: Table, named: Column[Any], page: Sequence[Row[Any]]
+    ) -> Mapping[str, Sequence[Entry]]:
+        """The entries about each row of the page, oldest first, as far as they can be read."""
+        entry = tables.ledger.c
+        about = (entry.tenant == table.c.tenant) & (named == table.c.id)
+        found = await self._select(
+            select(named.label("id"), entry.entry)
+            .join_from(table, tables.ledger, about)
+            .where(table.c.id.between(page[0].id, page[-1].id))
+            .order_by(entry.revision)
+        )
+        told: dict[str, list[Entry]] = {}
+        for row in found:
+            with suppress(ValueError):  # which the ledger's own check has found already
+                told.setdefault(row.id, []).append(self._decode(row.entry))
+        return told
+
+    async def _pages(
+        self, columns: Sequence[Column[Any]], size: int
+    ) -> AsyncIterator[Sequence[Row[Any]]]:
+        """All rows, in the order of the first of the columns."""
+        key = columns[0]
+        statement = select(*columns).order_by(key).limit(size)
+        page = await self._select(statement)
+        while page:
+            yield page
+            page = await self._select(statement.where(key > page[-1][0]))
+
+    async def _select(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+        found: Sequence[Row[Any]] = (await self._connection.execute(statement)).all()
+        return found
+
+
+def _untold(named: Column[Any], table: Table) -> Select[Any]:
+    """What the ledger names and the table does not hold, with the first entry that names it."""
+    return (
+        select(named.label("id"), func.min(tables.ledger.c.revision).label("revision"))
+        .outerjoin_from(tables.ledger, table, table.c.id == named)
+        .where(named.is_not(None), table.c.id.is_(None))
+        .group_by(named)
+        .order_by(named)
+    )
+
+
+@asynccontextmanager
+async def _snapshot(url: str) -> AsyncIterator[AsyncConnection]:
+    """A connection that reads everything as of one moment, and can write nothing."""
+    parsed = parse(url)
+    if is_sqlite(parsed):
+        path = sqlite.database_path(parsed)
+        if not path.is_file():
+            raise NoSuchStore(str(path))
+        engine = sqlite.snapshot_engine(path)
+    else:
+        engine = postgres.snapshot_engine(postgres.Server.of(parsed))
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(migrate.check)
+            async with connection.begin():
+                yield connection
+    finally:
+        await engine.dispose()

@@ -1,0 +1,109 @@
+"""Group commit: everything that queued while the last transaction became durable is the next one.
+
+A commit that finds the store idle starts at once and alone; the more callers there are, the more of
+them share one fsync. Nothing is delayed to make a batch larger.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from governor.domain.errors import Overloaded, StoreUnavailable
+from governor.storage.batch import Answer
+from governor.storage.snapshots import Snapshots
+from governor.storage.transaction import Settlement, unavailable
+from governor.usecases.ports import Batch, Commit, Committed, Head
+
+logger = logging.getLogger(__name__)
+
+Listener = Callable[[Batch], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A commit and who waits for it."""
+
+    commit: Commit
+    future: asyncio.Future[Committed]
+
+
+class GroupCommit(ABC):
+    """The event loop's side of the one writer; a backend brings the other side."""
+
+    def __init__(self, *, snapshots: Snapshots, head: Head, waiting_max: int) -> None:
+        self.head = head
+        self._loop = asyncio.get_running_loop()
+        self._snapshots = snapshots
+        self._waiting = 0
+        self._waiting_max = waiting_max
+        self._listeners: list[Listener] = []
+        self._closed = False
+
+    def listen(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    async def commit(self, commit: Commit) -> Committed:
+        """See Store.commit. The future is the caller's alone: cancelling it touches no batch."""
+        if not commit.decisions:
+            raise ValueError("a commit appends at least one decision")
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        if self._waiting >= self._waiting_max:
+            raise Overloaded("commits_waiting_max", self._waiting_max)
+        self._waiting += 1
+        future: asyncio.Future[Committed] = self._loop.create_future()
+        self._enqueue(Waiter(commit, future))
+        return await future
+
+    async def close(self) -> None:
+        """Finishes what is queued; later commits are refused."""
+        self._closed = True
+        await self._drain()
+
+    @abstractmethod
+    def _enqueue(self, waiter: Waiter) -> None:
+        """Hands a commit to the writer; never blocks."""
+
+    @abstractmethod
+    async def _drain(self) -> None:
+        """Returns when everything queued is settled and the connection is closed."""
+
+    # ------------------------------------------------------------ called on the event loop
+
+    def _settled(self, waiters: Sequence[Waiter], settlement: Settlement) -> None:
+        """Publishes first: when a caller goes on, every listener knows what it knows."""
+        self.head = settlement.head
+        for batch in settlement.batches:
+            self._publish(batch)
+        self._answer(waiters, settlement.answers)
+
+    def _failed(self, waiters: Sequence[Waiter], error: Exception) -> None:
+        """Nothing is published and the head stays: the next transaction tells what became true."""
+        logger.error("a batch of %d commits failed", len(waiters), exc_info=error)
+        self._answer(waiters, [unavailable(error) for _ in waiters])
+
+    def _publish(self, batch: Batch) -> None:
+        if batch.commits:
+            self._snapshots.keep(batch)
+        else:
+            self._snapshots.forget_entries(batch.entries)
+        for listener in self._listeners:
+            try:
+                listener(batch)
+            except Exception:
+                logger.exception("a listener failed on a batch")
+
+    def _answer(self, waiters: Sequence[Waiter], answers: Sequence[Answer]) -> None:
+        self._waiting -= len(waiters)
+        for waiter, answer in zip(waiters, answers, strict=True):
+            if not isinstance(answer, Committed):
+                # What a loser believed may be what misled it: the next look is at the database.
+                self._snapshots.forget_commit(waiter.commit)
+            if waiter.future.done():
+                continue  # its caller was cancelled and has left
+            if isinstance(answer, Committed):
+                waiter.future.set_result(answer)
+            else:
+                waiter.future.set_exception(answer)

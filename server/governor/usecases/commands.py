@@ -1,0 +1,132 @@
+"""What callers ask of the use cases, and what they are answered: plain values, no wire types."""
+
+from governor.domain.approval import VoteKind
+from governor.domain.execution import Execution
+from governor.domain.request import Content, MutationRequest
+from governor.domain.values import ExecutionId, Micros, Reason, RequestId, Revision, Value
+from governor.usecases.ports import DecisionFilter, Validation
+
+
+class Caller(Value, frozen=True, kw_only=True):
+    """Who calls, as the transport authenticated them, and the trace the call belongs to."""
+
+    actor: str
+    traceparent: str = ""
+
+
+class Submit(Value, frozen=True, kw_only=True):
+    """Ask for a mutation. `content.context.actor` is the caller."""
+
+    request_id: str
+    content: Content
+    expires_at: Micros | None = None
+    validate_only: bool = False
+    wait_seconds: float | None = None
+
+
+class Submitted(Value, frozen=True, kw_only=True):
+    """The request, and for validate_only the host's opinion if it gave one."""
+
+    request: MutationRequest
+    revision: Revision
+    preview: Validation | None = None
+
+
+class CastVote(Value, frozen=True, kw_only=True):
+    """Approve or reject."""
+
+    request_id: str
+    id: RequestId
+    kind: VoteKind
+    digest: bytes
+    etag: str = ""
+    reason: Reason | None = None
+
+
+class Cancel(Value, frozen=True, kw_only=True):
+    """Withdraw a request."""
+
+    request_id: str
+    id: RequestId
+    etag: str = ""
+    comment: str = ""
+
+
+class Supersede(Value, frozen=True, kw_only=True):
+    """Replace a request."""
+
+    request_id: str
+    id: RequestId
+    content: Content
+    expires_at: Micros | None = None
+    etag: str = ""
+
+
+class Execute(Value, frozen=True, kw_only=True):
+    """Start the execution of an approved request."""
+
+    request_id: str
+    id: RequestId
+    etag: str = ""
+    wait_seconds: float | None = None
+
+
+class ResolveExecution(Value, frozen=True, kw_only=True):
+    """Say what became of an execution in doubt. `resulting_version` is None for not applied."""
+
+    request_id: str
+    execution_id: ExecutionId
+    resulting_version: str | None
+    reason: Reason
+    etag: str = ""
+
+
+class Changed(Value, frozen=True, kw_only=True):
+    """The request after a call that changed it, and its execution where the call is about one."""
+
+    request: MutationRequest
+    revision: Revision
+    execution: Execution | None = None
+    superseded: MutationRequest | None = None
+
+
+class WaitFor(Value, frozen=True, kw_only=True):
+    """Wait until the request's revision exceeds `after_revision`, or, without it, has ended."""
+
+    id: RequestId
+    after_revision: Revision | None = None
+    timeout_seconds: float | None = None
+
+
+class Waited(Value, frozen=True, kw_only=True):
+    """The request now."""
+
+    request: MutationRequest
+    timed_out: bool
+
+
+class Subscribe(Value, frozen=True, kw_only=True):
+    """Follow decisions. `after` None means from now, 0 from the oldest."""
+
+    filter: DecisionFilter
+    after: Revision | None = None
+    store_id: str = ""
+    heartbeat_seconds: float | None = None
+
+
+class CaughtUp(Value, frozen=True, kw_only=True):
+    """Everything up to `revision` has been sent."""
+
+    revision: Revision
+    store_id: str
+
+
+class Heartbeat(Value, frozen=True, kw_only=True):
+    """Every later decision exceeds `revision`."""
+
+    revision: Revision
+
+
+def etag_of(request: MutationRequest) -> str:
+    """Stands for this exact state of the request."""
+    return f"r{request.revision}"

@@ -1,0 +1,435 @@
+"""The execution manager: the only way to the host. It claims approved requests, carries them out,
+and settles what became of them.
+
+It learns of work from the store's batches and of nothing else, so whatever is committed is carried
+out, whoever committed it and whether or not that caller is still there. Per state there is one
+execution at a time, and approved requests take their turns in the order of their approval.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from governor.domain.errors import (
+    Conflict,
+    GovernorError,
+    IllegalTransition,
+    Overloaded,
+    StateBusy,
+)
+from governor.domain.executing import Progression, claimed, reclaimed
+from governor.domain.execution import ACTIVE, Execution, ExecutionStatus
+from governor.domain.lifecycle import Trigger
+from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Slot, Status
+from governor.domain.resolution import CLEAN, Resolution, resolve
+from governor.domain.staleness import stale_before_claim
+from governor.domain.values import GOVERNOR, Identity, RequestId
+from governor.usecases.app import App
+from governor.usecases.patience import persistently
+from governor.usecases.ports import (
+    Batch,
+    Capabilities,
+    Commit,
+    Committed,
+    Cursor,
+    ExecutionQuery,
+    ExecutionTrace,
+    IdempotencyKey,
+)
+from governor.usecases.revalidate import revalidate
+from governor.usecases.settle import Settlement, fence
+from governor.usecases.turns import Turns
+
+log = logging.getLogger(__name__)
+
+MICROS = 1_000_000
+RECOVERY_PAGE = 200
+
+
+class ExecutionManager:
+    """Created by the composition root, attached to its App, started after the store is open."""
+
+    def __init__(self) -> None:
+        self._app: App
+        self._lease_us = 0
+        self._turns = Turns()
+        self._traces: dict[str, ExecutionTrace] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = 0
+        self._claiming = 0
+        self._stopping = False
+
+    # --- Life -----------------------------------------------------------------------------------
+
+    def attach(self, app: App) -> None:
+        """Ties the manager to its application and begins to listen to the store."""
+        self._app = app
+        self._lease_us = round(app.limits.lease_seconds * MICROS)
+        app.store.listen(self._notice)
+
+    async def start(self) -> None:
+        """Takes up everything that a former process left: first what was executing."""
+        cursor: Cursor | None = None
+        left: list[MutationRequest] = []
+        while page := await self._app.store.unfinished(after=cursor, limit=RECOVERY_PAGE):
+            left.extend(page)
+            cursor = Cursor(revision=page[-1].submitted_revision, id=page[-1].id)
+        for request in left:
+            if request.status is Status.EXECUTING:
+                self._turns.occupy(request.slot, request.progress.execution_id or "")
+                self._spawn(self._recover(request.id))
+        # A request's last change, while it is APPROVED, is its approval: the order of the lines.
+        for request in sorted(left, key=lambda request: request.revision):
+            self._enqueue(request)
+        self._pump()
+
+    async def drain(self, seconds: float) -> None:
+        """Starts nothing more and gives what runs that long; the rest is left for recovery."""
+        self._stopping = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing new may be started."""
+        return self._stopping
+
+    # --- Claiming -------------------------------------------------------------------------------
+
+    @contextmanager
+    def inline_claim(self, request: MutationRequest) -> Iterator[Progression | None]:
+        """A claim to commit together with the submission of an approved request, if it may run now.
+
+        None when it must wait its turn. A host without compare_and_apply is asked for the version
+        first, which no submission waits for.
+        """
+        slot = request.slot
+        self._turns.begin_submission(slot)
+        try:
+            if not self._may_claim_inline(request, slot):
+                yield None
+                return
+            trace = self._app.tracing.execution_started(request)
+            claim = self._claimed(request, GOVERNOR, trace, self._upfront_resolution(request))
+            self._traces[claim.execution.id] = trace
+            with self._room_taken():
+                yield claim
+            # The batch that made the claim durable has taken the trace along. If the caller hangs
+            # up, that batch is still to come.
+            self._traces.pop(claim.execution.id, None)
+        finally:
+            self._turns.end_submission(slot)
+
+    async def claim_on_demand(
+        self, request: MutationRequest, starter: Identity, key: IdempotencyKey
+    ) -> Committed:
+        """A claim that somebody asks for. Raises what `claim` does, and Overloaded."""
+        if not self._has_room():
+            raise Overloaded("executions_running_max", self._app.limits.executions_running_max)
+        with self._room_taken():
+            return await self.claim(request, starter, key)
+
+    async def claim(
+        self, request: MutationRequest, starter: Identity, key: IdempotencyKey | None = None
+    ) -> Committed:
+        """Resolves the version, where the host does not, and commits the claim.
+
+        The committed request is not EXECUTING when its version turned out to be stale. Raises
+        StateBusy, Conflict, HostUnavailable, IllegalTransition.
+        """
+        app = self._app
+        capabilities = await app.host.capabilities()
+        resolution, current = self._upfront_resolution(request), None
+        if resolution is None and not capabilities.compare_and_apply:
+            current = await app.host.state_version(request.tenant, request.state)
+            resolution = resolve(
+                request.progress.expected_version, current, request.content.stale_strategy
+            )
+            if resolution not in CLEAN:
+                step = stale_before_claim(request, current_version=current, now=app.clock.now())
+                return await app.store.commit(
+                    Commit(requests=(step.request,), decisions=step.decisions, key=key)
+                )
+        if app.clock.now() >= request.expires_at:
+            raise IllegalTransition(request.status, Trigger.CLAIMED)
+        trace = app.tracing.execution_started(request)
+        claim = self._claimed(request, starter, trace, resolution, current)
+        self._traces[claim.execution.id] = trace
+        try:
+            app.failpoints("execute.before_claim")
+            return await app.store.commit(
+                Commit(
+                    requests=(claim.request,),
+                    executions=(claim.execution,),
+                    decisions=claim.decisions,
+                    key=key,
+                )
+            )
+        except GovernorError:
+            self._traces.pop(claim.execution.id, None)
+            raise
+
+    @asynccontextmanager
+    async def fenced(
+        self, request: MutationRequest, actor: Identity
+    ) -> AsyncIterator[tuple[MutationRequest, Execution]]:
+        """The request with its execution, which the host has promised never to apply.
+
+        The block commits their end. Whenever it does not, the manager takes the execution back.
+        Raises IllegalTransition when it was applied after all (which is then recorded),
+        HostUnavailable when the host does not say.
+        """
+        capabilities = await self._app.host.capabilities()
+        if not capabilities.exactly_once:
+            raise IllegalTransition(request.status, Trigger.CANCELED)
+        taken = await self._take_over(request, actor=actor, lease_lost=False)
+        try:
+            await fence(self._app, taken.request, taken.execution)
+            yield taken.request, taken.execution
+        except BaseException:
+            self._spawn(self._take_back(taken.execution))
+            raise
+
+    def _may_claim_inline(self, request: MutationRequest, slot: Slot) -> bool:
+        capabilities = self._app.host.known_capabilities
+        return (
+            capabilities is not None
+            and capabilities.compare_and_apply
+            and request.content.execution_mode is ExecutionMode.AUTOMATIC
+            and not self._stopping
+            and self._turns.may_jump_in(slot)
+            and self._has_room()
+        )
+
+    def _has_room(self) -> bool:
+        return self._running + self._claiming < self._app.limits.executions_running_max
+
+    @contextmanager
+    def _room_taken(self) -> Iterator[None]:
+        """Counts a claim on its way to the store among what runs."""
+        self._claiming += 1
+        try:
+            yield
+        finally:
+            self._claiming -= 1
+            self._pump()
+
+    @staticmethod
+    def _upfront_resolution(request: MutationRequest) -> Resolution | None:
+        return Resolution.UNVERSIONED if request.progress.expected_version is None else None
+
+    def _claimed(
+        self,
+        request: MutationRequest,
+        starter: Identity,
+        trace: ExecutionTrace,
+        resolution: Resolution | None,
+        current_version: str | None = None,
+    ) -> Progression:
+        return claimed(
+            request,
+            execution_id=self._app.ids.execution_id(),
+            audit_id=self._app.ids.audit_id(),
+            starter=starter,
+            now=self._app.clock.now(),
+            lease_us=self._lease_us,
+            resolution=resolution,
+            current_version=current_version,
+            traceparent=trace.traceparent,
+        )
+
+    async def _take_over(
+        self, request: MutationRequest, *, actor: Identity, lease_lost: bool
+    ) -> Progression:
+        execution = await self._execution_of(request)
+        step = reclaimed(
+            request,
+            execution,
+            now=self._app.clock.now(),
+            lease_us=self._lease_us,
+            actor=actor,
+            lease_lost=lease_lost,
+        )
+        committed = await self._app.store.commit(
+            Commit(requests=(step.request,), executions=(step.execution,), decisions=step.decisions)
+        )
+        return step.but(request=committed.requests[0], execution=committed.executions[0])
+
+    async def _execution_of(self, request: MutationRequest) -> Execution:
+        id = request.progress.execution_id
+        execution = await self._app.store.execution(id) if id else None
+        if execution is None:
+            raise Conflict(f"the request {request.id} has no execution")
+        return execution
+
+    # --- What the batches say -------------------------------------------------------------------
+
+    def _notice(self, batch: Batch) -> None:
+        for commit in batch.commits:
+            if commit.replayed:
+                continue
+            for execution in commit.executions:
+                self._notice_execution(execution, commit)
+            for request in commit.requests:
+                self._enqueue(request)
+        self._pump()
+
+    def _notice_execution(self, execution: Execution, commit: Committed) -> None:
+        if not execution.is_active:
+            self._turns.free(execution.slot, execution.id)
+            return
+        self._turns.occupy(execution.slot, execution.id)
+        is_new = execution.status is ExecutionStatus.RUNNING and execution.fencing_token == 1
+        if is_new and not self._stopping:
+            request = next(r for r in commit.requests if r.id == execution.request_id)
+            trace = self._traces.pop(execution.id, None)
+            self._spawn(
+                self._carry_out(
+                    request, execution, trace or self._app.tracing.execution_started(request)
+                )
+            )
+
+    def _enqueue(self, request: MutationRequest) -> None:
+        """Puts a request in line for what it needs next, if that is ours to do."""
+        if request.waits_for(PendingReason.REVALIDATION):
+            self._spawn(self._revalidate(request.id))
+        elif (
+            request.status is Status.APPROVED
+            and request.content.execution_mode is ExecutionMode.AUTOMATIC
+            and request.progress.executions < self._app.limits.executions_per_request_max
+        ):
+            self._turns.join(request.slot, request.id)
+
+    def _pump(self) -> None:
+        """Starts as many turns as there is room for."""
+        while self._has_room() and not self._stopping and (turn := self._turns.take()):
+            self._spawn(self._take_turn(*turn))
+
+    # --- What runs ------------------------------------------------------------------------------
+
+    async def _take_turn(self, slot: Slot, id: RequestId) -> None:
+        """Claims the request at the head of its line. What is committed then runs by itself."""
+        app = self._app
+        try:
+            await persistently(app, app.host.capabilities)
+            while True:
+                request = await persistently(app, app.store.request, id)
+                if request is None or request.status is not Status.APPROVED:
+                    break
+                try:
+                    await persistently(app, self.claim, request, GOVERNOR)
+                    break
+                except StateBusy:
+                    await self._yield_turn(slot, id)
+                    return
+                except IllegalTransition:
+                    break
+                except Conflict:
+                    continue
+        finally:
+            self._turns.free(slot, id)
+            self._pump()
+
+    async def _yield_turn(self, slot: Slot, id: RequestId) -> None:
+        """The state is held by an execution in doubt, whose end will free it: back to the line."""
+        tenant, state_type, state_id = slot
+        query = ExecutionQuery(
+            tenant=tenant,
+            state_type=state_type,
+            state_id=state_id,
+            statuses=tuple(sorted(ACTIVE)),
+            limit=1,
+        )
+        holders = await persistently(self._app, self._app.store.executions, query)
+        self._turns.rejoin(slot, id)
+        if not holders:
+            self._turns.free(slot, id)
+            return
+        # First say who holds it, then look whether they still do: an end in between is not missed.
+        self._turns.occupy(slot, holders[0].id)
+        holder = await persistently(self._app, self._app.store.execution, holders[0].id)
+        if holder is None or not holder.is_active:
+            self._turns.free(slot, holders[0].id)
+
+    async def _carry_out(
+        self, request: MutationRequest, execution: Execution, trace: ExecutionTrace
+    ) -> None:
+        try:
+            capabilities = await self._capabilities()
+            await Settlement(self._app, request, execution, trace, capabilities).carry_out()
+        except Exception as failure:  # noqa: BLE001 - logged, and the execution is taken up again
+            await self._owner_failed(request.id, failure)
+
+    async def _take_back(self, held: Execution) -> None:
+        """Recovers what a caller has held and not ended, unless somebody else holds it by now: they
+        would lose it to us, fenced as it is, and it would be released and executed anew.
+        """
+        execution = await persistently(self._app, self._app.store.execution, held.id)
+        if (
+            execution is not None
+            and execution.is_active
+            and execution.fencing_token == held.fencing_token
+        ):
+            await self._recover(held.request_id)
+
+    async def _recover(self, id: RequestId) -> None:
+        """Settles an execution that has lost its owner, by the look-up and under a higher token."""
+        app = self._app
+        request = await persistently(app, app.store.request, id)
+        if request is None or request.status is not Status.EXECUTING:
+            return
+        capabilities = await self._capabilities()
+        app.failpoints("recover.before_reclaim")
+        try:
+            taken = await persistently(
+                app, self._take_over, request, actor=GOVERNOR, lease_lost=True
+            )
+        except Conflict:
+            self._spawn(self._recover(id))
+            return
+        app.failpoints("recover.after_reclaim")
+        trace = app.tracing.execution_started(taken.request)
+        try:
+            await Settlement(
+                app, taken.request, taken.execution, trace, capabilities
+            ).look_up_and_settle()
+        except Exception as failure:  # noqa: BLE001 - logged, and the execution is taken up again
+            await self._owner_failed(id, failure)
+
+    async def _capabilities(self) -> Capabilities:
+        """The host's promises, as soon as it has been reached."""
+        known = self._app.host.known_capabilities
+        if known is not None:
+            return known
+        return await persistently(self._app, self._app.host.capabilities)
+
+    async def _owner_failed(self, id: RequestId, failure: Exception) -> None:
+        """A fault of ours must not leave an execution without an owner."""
+        log.error(
+            "an execution lost its owner and is recovered",
+            exc_info=failure,
+            extra={"request": id},
+        )
+        await self._app.clock.sleep(self._app.limits.backoff_seconds_max)
+        self._spawn(self._recover(id))
+
+    async def _revalidate(self, id: RequestId) -> None:
+        await persistently(self._app, revalidate, self._app, id)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._running += 1
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._running -= 1
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            log.error("an execution task failed; recovery takes it up", exc_info=failure)
+        self._pump()

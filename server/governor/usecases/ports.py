@@ -1,0 +1,390 @@
+"""What the use cases need from the world: the protocols that adapters implement."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from governor.domain.approval import Target
+from governor.domain.decision import Category, Decision
+from governor.domain.execution import (
+    ApplyAnswer,
+    Change,
+    Execution,
+    ExecutionStatus,
+    LookupAnswer,
+)
+from governor.domain.policy import Facts, Verdict
+from governor.domain.request import MutationRequest, PendingReason, StateRef, Status
+from governor.domain.values import (
+    AuditId,
+    ExecutionId,
+    Identity,
+    Micros,
+    Reason,
+    RequestId,
+    Revision,
+    Value,
+)
+
+# --- Commits as values --------------------------------------------------------------------------
+
+
+class IdempotencyKey(Value, frozen=True, kw_only=True):
+    """What makes a mutating call repeatable. `fingerprint` tells its content from another's."""
+
+    tenant: str
+    actor: str
+    rpc: str
+    request_id: str
+    fingerprint: bytes
+
+
+class Commit(Value, frozen=True, kw_only=True):
+    """One unit of work: all of it becomes durable, or none of it.
+
+    A request or execution whose `revision` is 0 is new and must not exist; any other must still
+    stand at that revision, and so must each of the `guards`. An active execution needs its state
+    free of any other one. Every commit appends at least one decision; everything it writes takes
+    the revision of its last decision.
+    """
+
+    decisions: tuple[Decision, ...]
+    requests: tuple[MutationRequest, ...] = ()
+    executions: tuple[Execution, ...] = ()
+    guards: tuple[tuple[RequestId, Revision], ...] = ()
+    key: IdempotencyKey | None = None
+
+
+class Committed(Value, frozen=True, kw_only=True):
+    """What a commit became: its values with their revisions. `replayed`: an earlier call did it.
+
+    When replayed, `requests` and `executions` hold the first of each as in the earlier answer.
+    """
+
+    requests: tuple[MutationRequest, ...]
+    executions: tuple[Execution, ...]
+    revision: Revision
+    replayed: bool = False
+
+
+class Entry(Value, frozen=True, kw_only=True):
+    """A decision in the ledger: `data` are the bytes that are hashed, stored and streamed."""
+
+    revision: Revision
+    decision: Decision
+    data: bytes
+
+
+class StoredEntry(Value, frozen=True, kw_only=True):
+    """What of an entry a filter looks at, beside its bytes."""
+
+    revision: Revision
+    tenant: str
+    request_id: RequestId
+    execution_id: ExecutionId | None
+    category: Category
+    code: str
+    actor: str
+    data: bytes
+
+
+class Batch(Value, frozen=True, kw_only=True):
+    """Everything one transaction made durable, in ledger order."""
+
+    commits: tuple[Committed, ...]
+    entries: tuple[StoredEntry, ...]
+
+
+class Head(Value, frozen=True, kw_only=True):
+    """The end of the ledger. `root` is the RFC 6962 root over the first `revision` entries."""
+
+    store_id: str
+    revision: Revision
+    root: bytes
+
+
+# --- Queries ------------------------------------------------------------------------------------
+
+
+class Cursor(Value, frozen=True, kw_only=True):
+    """Where a page ended: the last row's submitted revision and id."""
+
+    revision: int
+    id: str
+
+
+class RequestQuery(Value, frozen=True, kw_only=True):
+    """Filters that must all match; empty ones match everything. Newest first."""
+
+    tenant: str
+    statuses: tuple[Status, ...] = ()
+    pending_reasons: tuple[PendingReason, ...] = ()
+    state_type: str = ""
+    state_id: str = ""
+    actor: str = ""
+    category: str = ""
+    tag: str = ""
+    submitted_from: Micros | None = None
+    submitted_until: Micros | None = None
+    after: Cursor | None = None
+    limit: int = 50
+
+
+class ExecutionQuery(Value, frozen=True, kw_only=True):
+    """Filters that must all match; empty ones match everything. Newest first."""
+
+    tenant: str
+    request_id: str = ""
+    statuses: tuple[ExecutionStatus, ...] = ()
+    state_type: str = ""
+    state_id: str = ""
+    after: Cursor | None = None
+    limit: int = 50
+
+
+class DecisionFilter(Value, frozen=True, kw_only=True):
+    """Filters that must all match; empty ones match everything."""
+
+    tenant: str
+    request_ids: frozenset[str] = frozenset()
+    categories: frozenset[Category] = frozenset()
+    codes: frozenset[str] = frozenset()
+    actor: str = ""
+    execution_id: str = ""
+
+    def matches(self, entry: StoredEntry) -> bool:
+        """Whether every stated filter holds."""
+        return (
+            entry.tenant == self.tenant
+            and (not self.request_ids or entry.request_id in self.request_ids)
+            and (not self.categories or entry.category in self.categories)
+            and (not self.codes or entry.code in self.codes)
+            and (not self.actor or entry.actor == self.actor)
+            and (not self.execution_id or entry.execution_id == self.execution_id)
+        )
+
+
+# --- The store ----------------------------------------------------------------------------------
+
+
+class Store(Protocol):
+    """The durable state. Every method may raise StoreUnavailable; no driver text ever leaves it."""
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Makes `commit` durable, together with whatever else is queued; on disk on return.
+
+        Raises Conflict (a revision or guard no longer holds), StateBusy (another execution is
+        active on the state), RequestIdReused (the key has another fingerprint), Overloaded (the
+        queue is full). A key that is known with this fingerprint answers as before, `replayed`. A
+        caller's cancellation does not cancel the commit.
+        """
+        ...
+
+    async def replay(self, key: IdempotencyKey) -> Committed | None:
+        """The earlier answer under `key`, if any. Raises RequestIdReused."""
+        ...
+
+    async def request(self, id: RequestId) -> MutationRequest | None:
+        """The request as last committed, or None."""
+        ...
+
+    async def execution(self, id: ExecutionId) -> Execution | None:
+        """The execution as last committed, or None."""
+        ...
+
+    async def executions_of(self, id: RequestId) -> tuple[Execution, ...]:
+        """The executions of a request, oldest first."""
+        ...
+
+    async def requests(self, query: RequestQuery) -> tuple[MutationRequest, ...]:
+        """A page of requests, newest first, their payloads' data left empty."""
+        ...
+
+    async def executions(self, query: ExecutionQuery) -> tuple[Execution, ...]:
+        """A page of executions, newest first."""
+        ...
+
+    async def entries(
+        self, *, after: Revision, limit: int, filter: DecisionFilter | None = None
+    ) -> tuple[StoredEntry, ...]:
+        """Entries after a revision, oldest first; without a filter there are no gaps."""
+        ...
+
+    async def due(self, *, until: Micros, limit: int) -> tuple[RequestId, ...]:
+        """Requests whose due_at is not later than `until`, earliest first."""
+        ...
+
+    async def next_due(self) -> Micros | None:
+        """The earliest due_at there is."""
+        ...
+
+    async def unfinished(self, *, after: Cursor | None, limit: int) -> tuple[MutationRequest, ...]:
+        """Requests that need the execution manager after a restart, oldest first.
+
+        Those are: EXECUTING; APPROVED and AUTOMATIC; PENDING on REVALIDATION or DEPENDENCY. Their
+        payloads' data are left empty.
+        """
+        ...
+
+    async def dependents(self, id: RequestId) -> tuple[RequestId, ...]:
+        """Non-terminal requests that depend on `id`."""
+        ...
+
+    @property
+    def head(self) -> Head:
+        """The end of the ledger as this process knows it; never behind an answer it gave."""
+        ...
+
+    def listen(self, listener: Callable[[Batch], None]) -> None:
+        """Calls `listener` on the event loop after each transaction, in ledger order, before the
+        commits' callers go on. It must not raise and must not block.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finishes what is queued, then closes."""
+        ...
+
+
+# --- The host -----------------------------------------------------------------------------------
+
+
+class Capabilities(Value, frozen=True, kw_only=True):
+    """What the host promises; absence is the weakest promise."""
+
+    contract_version: str
+    host_name: str = ""
+    lineage_id: str = ""
+    exactly_once: bool = False
+    compare_and_apply: bool = False
+    payload_bytes_max: int = 0
+    mutation_types: tuple[str, ...] = ()
+
+
+class Validation(Value, frozen=True, kw_only=True):
+    """The host's opinion of a mutation."""
+
+    violations: tuple[Reason, ...] = ()
+    preview: tuple[Change, ...] = ()
+    current_version: str = ""
+    plan_digest: bytes = b""
+
+
+class Order(Value, frozen=True, kw_only=True):
+    """What is sent to the host: the request as approved, under one execution."""
+
+    request: MutationRequest
+    execution: Execution
+    approvers: tuple[str, ...] = ()
+
+
+class Host(Protocol):
+    """The service that owns the state. Every call has a deadline.
+
+    `traceparent` is the W3C trace context to send along; empty sends none.
+    """
+
+    async def capabilities(self) -> Capabilities:
+        """What it promises, cached while connected. Raises HostUnavailable."""
+        ...
+
+    @property
+    def known_capabilities(self) -> Capabilities | None:
+        """What it promised when last asked; None until it has been reached."""
+        ...
+
+    async def state_version(self, tenant: str, state: StateRef) -> str:
+        """The current version; empty when there is no such state. Raises HostUnavailable."""
+        ...
+
+    async def validate(self, request: MutationRequest) -> Validation:
+        """Whether the mutation would be accepted now. Raises HostUnavailable."""
+        ...
+
+    async def apply(self, order: Order, *, traceparent: str) -> ApplyAnswer:
+        """Orders the change. Never raises for an answer or the lack of one."""
+        ...
+
+    async def lookup(self, execution: Execution, *, fence: bool, traceparent: str) -> LookupAnswer:
+        """What became of an execution; with `fence`, decides it. Never raises."""
+        ...
+
+
+# --- Everything else ----------------------------------------------------------------------------
+
+
+class Policy(Protocol):
+    """Answers allow, deny or defer. A failure of its own is a denial."""
+
+    def evaluate(self, facts: Facts) -> Verdict:
+        """What policy says about a mutation with these facts."""
+        ...
+
+
+class Directory(Protocol):
+    """Who there is, and what they hold."""
+
+    def identity(self, actor: str, tenant: str) -> Identity | None:
+        """The actor with its roles and groups in the tenant; None when it has no place there."""
+        ...
+
+    def members(self, target: Target, tenant: str) -> frozenset[str]:
+        """The persons a target names in a tenant."""
+        ...
+
+
+class Clock(Protocol):
+    """Time as the sidecar sees it."""
+
+    def now(self) -> Micros:
+        """The present."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Returns after that long."""
+        ...
+
+
+class Ids(Protocol):
+    """New names. Unique, and increasing enough in time to keep indexes compact."""
+
+    def request_id(self) -> RequestId: ...
+
+    def execution_id(self) -> ExecutionId: ...
+
+    def audit_id(self) -> AuditId: ...
+
+
+class Tracing(Protocol):
+    """What the execution manager says to the tracing backend."""
+
+    def current_traceparent(self) -> str:
+        """The W3C traceparent of the span at hand; empty when there is none."""
+        ...
+
+    def execution_started(self, request: MutationRequest) -> "ExecutionTrace":
+        """A new root span for one execution, linked to the submission and the approvals."""
+        ...
+
+
+class ExecutionTrace(Protocol):
+    """The span of one execution."""
+
+    @property
+    def traceparent(self) -> str:
+        """To be sent to the host and stored with the execution; empty when tracing is off."""
+        ...
+
+    def finish(self, execution: Execution) -> None:
+        """Ends the span with what became of the execution."""
+        ...
+
+
+EntryEncoder = Callable[[Decision, Revision], bytes]
+"""Makes the bytes of a ledger entry; injected into the store, which never looks inside."""
+
+Failpoints = Callable[[str], None]
+"""Called with the name of a step as it is passed; does nothing but in crash tests."""
+
+
+def no_failpoints(name: str) -> None:
+    """Passes every step."""

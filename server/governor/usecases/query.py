@@ -1,0 +1,69 @@
+"""Reading requests, executions and decisions."""
+
+from governor.domain.errors import NotFound, RevisionAhead
+from governor.domain.execution import Execution
+from governor.domain.request import MutationRequest
+from governor.domain.values import ExecutionId, RequestId, Revision
+from governor.usecases.access import authorise, authorised_request
+from governor.usecases.app import App
+from governor.usecases.commands import Caller
+from governor.usecases.ports import DecisionFilter, ExecutionQuery, RequestQuery, StoredEntry
+
+
+async def get_request(
+    app: App, caller: Caller, id: RequestId, min_revision: int
+) -> tuple[MutationRequest, tuple[Execution, ...]]:
+    """The request and its executions, oldest first. Raises NotFound, MissingRole, RevisionAhead."""
+    _check_revision(app, min_revision)
+    request, _ = await authorised_request(app, caller, id, "GetRequest")
+    if request.progress.execution_id is None:
+        return request, ()
+    return request, await app.store.executions_of(id)
+
+
+async def list_requests(
+    app: App, caller: Caller, query: RequestQuery, min_revision: int
+) -> tuple[MutationRequest, ...]:
+    """A page, newest first, without payload data. Raises MissingRole, RevisionAhead."""
+    _check_revision(app, min_revision)
+    authorise(app, caller, query.tenant, "ListRequests")
+    return await app.store.requests(query)
+
+
+async def get_execution(app: App, caller: Caller, id: ExecutionId, min_revision: int) -> Execution:
+    """Raises NotFound, MissingRole, RevisionAhead."""
+    _check_revision(app, min_revision)
+    execution = await app.store.execution(id)
+    if execution is None or app.directory.identity(caller.actor, execution.tenant) is None:
+        raise NotFound("execution", id)
+    authorise(app, caller, execution.tenant, "GetExecution")
+    return execution
+
+
+async def list_executions(
+    app: App, caller: Caller, query: ExecutionQuery, min_revision: int
+) -> tuple[Execution, ...]:
+    """A page, newest first. Raises MissingRole, RevisionAhead."""
+    _check_revision(app, min_revision)
+    authorise(app, caller, query.tenant, "ListExecutions")
+    return await app.store.executions(query)
+
+
+async def list_decisions(
+    app: App,
+    caller: Caller,
+    filter: DecisionFilter,
+    after: Revision,
+    limit: int,
+    min_revision: int,
+) -> tuple[StoredEntry, ...]:
+    """A page, oldest first. Raises MissingRole, RevisionAhead."""
+    _check_revision(app, min_revision)
+    authorise(app, caller, filter.tenant, "ListDecisions")
+    return await app.store.entries(after=after, limit=limit, filter=filter)
+
+
+def _check_revision(app: App, min_revision: int) -> None:
+    head = app.store.head.revision
+    if min_revision > head:
+        raise RevisionAhead(min_revision, head)

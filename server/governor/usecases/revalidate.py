@@ -1,0 +1,55 @@
+"""Revalidation: policy and the host look at a request again, on the latest version of its state."""
+
+from governor.domain.errors import Conflict, UnsatisfiableApproval
+from governor.domain.policy import Effect, Verdict
+from governor.domain.request import MutationRequest, PendingReason
+from governor.domain.staleness import revalidated
+from governor.domain.values import Reason, RequestId
+from governor.usecases.app import App
+from governor.usecases.ports import Commit, Validation
+from governor.usecases.submit import ask_policy
+
+
+async def revalidate(app: App, id: RequestId) -> None:
+    """Ends the wait for REVALIDATION, one way or another.
+
+    Raises HostUnavailable, StoreUnavailable; nothing has changed then.
+    """
+    while True:
+        request = await app.store.request(id)
+        if request is None or not request.waits_for(PendingReason.REVALIDATION):
+            return
+        validation = await app.host.validate(request)
+        step = revalidated(
+            request,
+            verdict=_verdict(app, request),
+            violation=_violation(validation),
+            current_version=validation.current_version,
+            now=app.clock.now(),
+        )
+        try:
+            await app.store.commit(Commit(requests=(step.request,), decisions=step.decisions))
+        except Conflict:
+            continue
+        return
+
+
+def _verdict(app: App, request: MutationRequest) -> Verdict:
+    context = request.content.context
+    requester = app.directory.identity(context.actor, context.tenant)
+    if requester is None:
+        reason = Reason(code="REQUESTER_GONE", message=f"{context.actor} has no place any more")
+        return Verdict(effect=Effect.DENY, reason=reason)
+    try:
+        return ask_policy(app, request.content, requester)
+    except UnsatisfiableApproval as unsatisfiable:
+        reason = Reason(code="UNSATISFIABLE_APPROVAL", message=unsatisfiable.message)
+        return Verdict(effect=Effect.DENY, reason=reason)
+
+
+def _violation(validation: Validation) -> Reason | None:
+    if not validation.violations:
+        return None
+    first = validation.violations[0]
+    words = "; ".join(violation.message for violation in validation.violations)
+    return Reason(code="VALIDATION_FAILED", message=words, metadata={"code": first.code})

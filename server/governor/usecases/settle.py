@@ -1,0 +1,323 @@
+"""Carrying one execution out and settling what became of it.
+
+The answer decides: what is known is recorded; busy and not seen are ordered again with the same
+key; doubt is looked up; and when patience ends, the execution is fenced under a higher token. What
+even the fence cannot tell waits for a person. Nothing is ever guessed.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_result,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from governor.domain.approval import VoteKind
+from governor.domain.errors import Conflict, HostUnavailable, IllegalTransition
+from governor.domain.executing import Progression, in_doubt, not_applied, reclaimed, settled
+from governor.domain.execution import (
+    Applied,
+    Busy,
+    Execution,
+    Fenced,
+    InDoubt,
+    LookupAnswer,
+    NotSeen,
+    Outcome,
+    Refused,
+    VersionMismatch,
+)
+from governor.domain.request import MutationRequest
+from governor.domain.values import Micros, Reason
+from governor.usecases.app import App
+from governor.usecases.patience import persistently
+from governor.usecases.ports import Capabilities, Commit, ExecutionTrace, Order
+
+log = logging.getLogger(__name__)
+
+MICROS = 1_000_000
+FENCE_ATTEMPTS_MAX = 5
+
+
+_Asking = Callable[[], Awaitable[LookupAnswer]]
+_Step = Callable[[], Progression]
+
+
+class LeaseLost(Exception):
+    """Somebody else carries this execution on; whatever we know is theirs to find out."""
+
+
+class Settlement:
+    """One owner's work on one execution, under one fencing token at a time."""
+
+    def __init__(
+        self,
+        app: App,
+        request: MutationRequest,
+        execution: Execution,
+        trace: ExecutionTrace,
+        capabilities: Capabilities,
+    ) -> None:
+        self._app = app
+        self._capabilities = capabilities
+        self._request = request
+        self._execution = execution
+        self._trace = trace
+        self._attempts = 0
+        patience_us = round(app.limits.in_doubt_seconds_max * MICROS)
+        self._patience_ends = Micros(app.clock.now() + patience_us)
+
+    async def carry_out(self) -> None:
+        """Orders the change and records what became of it."""
+        await self._guarded(self._apply)
+
+    async def look_up_and_settle(self) -> None:
+        """Finds out what became of an execution taken over from somebody, and records that."""
+        await self._guarded(self._ask)
+
+    async def _guarded(self, first: _Asking) -> None:
+        try:
+            await self._settle(await first())
+        except LeaseLost:
+            log.info(
+                "the lease on an execution is lost; its new owner settles it",
+                extra={"execution_audit_id": self._execution.audit_id},
+            )
+        finally:
+            self._trace.finish(self._execution)
+
+    async def _settle(self, answer: LookupAnswer) -> None:
+        if isinstance(answer, InDoubt) and not self._capabilities.exactly_once:
+            await self._doubt(answer.reason)
+            return
+        if isinstance(answer, Busy | InDoubt | NotSeen) and not _is_final(answer):
+            answer = await self._ask_until_known(answer)
+        if isinstance(answer, Fenced):
+            answer = await self._fenced_by_whom()
+        match answer:
+            case Applied() | Refused() | VersionMismatch():
+                await self._record(answer)
+            case NotSeen(fenced=True):
+                await self._release(Reason(code="FENCED", message="the host never applied it"))
+            case _:
+                await self._give_up(answer)
+
+    # --- Asking ---------------------------------------------------------------------------------
+
+    async def _apply(self) -> LookupAnswer:
+        await self._hold_lease()
+        self._attempts += 1
+        self._app.failpoints("execute.before_apply")
+        approval = self._request.progress.approval
+        approvers = (
+            tuple(
+                vote.voter.id for vote in approval.current_votes() if vote.kind is VoteKind.APPROVE
+            )
+            if approval
+            else ()
+        )
+        answer = await self._app.host.apply(
+            Order(request=self._request, execution=self._execution, approvers=approvers),
+            traceparent=self._trace.traceparent,
+        )
+        self._app.failpoints("execute.after_apply")
+        return answer
+
+    async def _ask(self) -> LookupAnswer:
+        """Looks the execution up; what the host has not seen is ordered, with the same key."""
+        await self._hold_lease()
+        answer = await self._app.host.lookup(
+            self._execution, fence=False, traceparent=self._trace.traceparent
+        )
+        if isinstance(answer, NotSeen) and not answer.fenced:
+            return await self._apply()
+        return answer
+
+    async def _ask_until_known(self, first: LookupAnswer) -> LookupAnswer:
+        """Asks again, with growing pauses, until the host knows or patience ends."""
+        limits = self._app.limits
+        growing = wait_random_exponential(
+            multiplier=limits.backoff_seconds_initial, max=limits.backoff_seconds_max
+        )
+        last = first
+
+        def pause(state: RetryCallState) -> float:
+            if isinstance(last, Busy) and last.retry_after_us is not None:
+                return min(last.retry_after_us / MICROS, limits.backoff_seconds_max)
+            return growing(state)
+
+        async def again() -> LookupAnswer:
+            nonlocal last
+            # Busy promised that nothing happened: order again. Doubt must be looked up first.
+            last = await (self._apply() if isinstance(last, Busy) else self._ask())
+            return last
+
+        def is_over(_: RetryCallState) -> bool:
+            return self._app.clock.now() >= self._patience_ends
+
+        await self._app.clock.sleep(limits.backoff_seconds_initial)
+        retrying = AsyncRetrying(
+            sleep=self._app.clock.sleep,
+            wait=pause,
+            stop=is_over,
+            retry=retry_if_result(lambda answer: not _is_final(answer)),
+            retry_error_callback=lambda _: last,
+        )
+        return await retrying(again)
+
+    async def _fenced_by_whom(self) -> LookupAnswer:
+        """The host has seen a higher token, or a tombstone of our own whose answer was lost."""
+        stored = await self._app.store.execution(self._execution.id)
+        if stored is None or stored.fencing_token != self._execution.fencing_token:
+            raise LeaseLost
+        await self._extend()
+        return await self._app.host.lookup(
+            self._execution, fence=True, traceparent=self._trace.traceparent
+        )
+
+    async def _give_up(self, answer: LookupAnswer) -> None:
+        """Patience has ended: a fence under a higher token decides, or else a person must."""
+        await self._extend()
+        self._app.failpoints("execute.before_fence")
+        match await ask_for_fence(self._app, self._execution, self._trace.traceparent):
+            case Applied() | Refused() | VersionMismatch() as outcome:
+                await self._record(outcome)
+            case NotSeen(fenced=True):
+                message = "the host gave no outcome in time and was fenced"
+                await self._release(Reason(code="FENCED", message=message))
+            case _:
+                unknown = Reason(code="UNKNOWN", message="the host does not say what it did")
+                await self._doubt(answer.reason if isinstance(answer, InDoubt) else unknown)
+
+    # --- The lease ------------------------------------------------------------------------------
+
+    async def _hold_lease(self) -> None:
+        """Makes sure that the lease outlasts one call to the host."""
+        call_us = round(self._app.limits.apply_seconds_max * MICROS)
+        if self._app.clock.now() + call_us >= self._execution.lease_expires_at:
+            await self._extend()
+
+    async def _extend(self) -> None:
+        lease_us = round(self._app.limits.lease_seconds * MICROS)
+        await self._commit(
+            lambda: reclaimed(
+                self._request,
+                self._execution,
+                now=self._app.clock.now(),
+                lease_us=lease_us,
+            )
+        )
+
+    # --- Recording ------------------------------------------------------------------------------
+
+    async def _record(self, outcome: Outcome) -> None:
+        self._app.failpoints("execute.before_outcome")
+        await self._commit(
+            lambda: settled(
+                self._request,
+                self._execution,
+                outcome,
+                attempts=self._attempts,
+                now=self._app.clock.now(),
+            )
+        )
+        self._app.failpoints("execute.after_outcome")
+
+    async def _release(self, reason: Reason) -> None:
+        await self._commit(
+            lambda: not_applied(
+                self._request,
+                self._execution,
+                attempts=self._attempts,
+                now=self._app.clock.now(),
+                reason=reason,
+            )
+        )
+
+    async def _doubt(self, reason: Reason) -> None:
+        await self._commit(
+            lambda: in_doubt(
+                self._request,
+                self._execution,
+                attempts=self._attempts,
+                now=self._app.clock.now(),
+                reason=reason,
+            )
+        )
+
+    async def _commit(self, step: _Step) -> None:
+        """Commits a step under our token; a conflict means that the token is no longer ours."""
+        try:
+            progress = step()
+            committed = await persistently(
+                self._app,
+                self._app.store.commit,
+                Commit(
+                    requests=(progress.request,),
+                    executions=(progress.execution,),
+                    decisions=progress.decisions,
+                ),
+            )
+        except (Conflict, IllegalTransition) as conflict:
+            raise LeaseLost from conflict
+        self._request, self._execution = committed.requests[0], committed.executions[0]
+
+
+async def fence(app: App, request: MutationRequest, execution: Execution) -> None:
+    """Returns when the host has promised that the execution was not and will not be applied.
+
+    Raises Conflict when it has an outcome after all, which is then recorded; HostUnavailable when
+    it does not say.
+    """
+    answer = await ask_for_fence(app, execution, execution.traceparent)
+    match answer:
+        case NotSeen(fenced=True):
+            return
+        case Applied() | Refused() | VersionMismatch():
+            step = settled(request, execution, answer, attempts=0, now=app.clock.now())
+            await app.store.commit(
+                Commit(
+                    requests=(step.request,),
+                    executions=(step.execution,),
+                    decisions=step.decisions,
+                )
+            )
+            raise Conflict("the execution had an outcome before it could be fenced")
+        case Fenced():
+            raise Conflict("somebody else fences this execution")
+        case _:
+            raise HostUnavailable("the host does not say what became of the execution")
+
+
+async def ask_for_fence(app: App, execution: Execution, traceparent: str) -> LookupAnswer:
+    """The host's answer to a look-up that fences, asked a bounded number of times."""
+    limits = app.limits
+    retrying = AsyncRetrying(
+        sleep=app.clock.sleep,
+        wait=wait_random_exponential(
+            multiplier=limits.backoff_seconds_initial, max=limits.backoff_seconds_max
+        ),
+        stop=stop_after_attempt(FENCE_ATTEMPTS_MAX),
+        retry=retry_if_result(lambda answer: not _is_final(answer)),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+    )
+
+    async def ask() -> LookupAnswer:
+        return await app.host.lookup(execution, fence=True, traceparent=traceparent)
+
+    return await retrying(ask)
+
+
+def _is_final(answer: LookupAnswer) -> bool:
+    """Whether asking again cannot tell more."""
+    match answer:
+        case Busy() | InDoubt():
+            return False
+        case NotSeen(fenced=fenced):
+            return fenced
+        case _:
+            return True

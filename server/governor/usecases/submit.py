@@ -1,0 +1,194 @@
+"""Submit: ask for a mutation; what policy allows is approved and claimed in the same commit."""
+
+from governor.domain.approval import check_satisfiable
+from governor.domain.digest import submission_fingerprint
+from governor.domain.errors import (
+    DependencyFailed,
+    HostUnavailable,
+    InvalidField,
+    NotFound,
+    StateBusy,
+)
+from governor.domain.policy import Facts, Verdict
+from governor.domain.request import (
+    Content,
+    MutationRequest,
+    Pending,
+    PendingReason,
+    Status,
+)
+from governor.domain.values import Identity, Micros, RequestId, Revision, Value
+from governor.domain.workflow import Advance, submitted
+from governor.usecases.access import authorise
+from governor.usecases.app import App
+from governor.usecases.commands import Caller, Submit, Submitted
+from governor.usecases.once import once
+from governor.usecases.ports import Commit, Committed, IdempotencyKey, Validation
+from governor.usecases.waiting import come_to_rest
+
+MICROS = 1_000_000
+
+
+class Waits(Value, frozen=True, kw_only=True):
+    """What holds a new request beside approval, and the revisions that this rests on."""
+
+    pending: tuple[Pending, ...] = ()
+    guards: tuple[tuple[RequestId, Revision], ...] = ()
+
+
+async def submit(app: App, caller: Caller, command: Submit) -> Submitted:
+    """Raises MissingRole, InvalidField, NotFound and DependencyFailed for depends_on,
+    UnsatisfiableApproval, RequestIdReused, Overloaded, StoreUnavailable.
+    """
+    content = command.content
+    identity = authorise(app, caller, content.context.tenant, "Submit")
+    if command.validate_only:
+        return await _preview(app, caller, identity, command)
+    key = IdempotencyKey(
+        tenant=content.context.tenant,
+        actor=caller.actor,
+        rpc="Submit",
+        request_id=command.request_id,
+        fingerprint=submission_fingerprint(content, command.expires_at),
+    )
+
+    async def attempt() -> Committed:
+        step, waits = await propose(app, caller, identity, content, command.expires_at)
+        return await _commit(app, step, waits, key)
+
+    committed = await once(app, key, attempt)
+    request = committed.requests[0]
+    if command.wait_seconds is not None:
+        request = await come_to_rest(app, request, command.wait_seconds)
+    return Submitted(request=request, revision=committed.revision)
+
+
+async def propose(
+    app: App,
+    caller: Caller,
+    identity: Identity,
+    content: Content,
+    expires_at: Micros | None,
+    *,
+    supersedes: RequestId | None = None,
+) -> tuple[Advance, Waits]:
+    """The new request as policy leaves it, not committed yet."""
+    now = app.clock.now()
+    request = MutationRequest(
+        id=app.ids.request_id(),
+        audit_id=app.ids.audit_id(),
+        content=content,
+        requester=identity.person,
+        submitted_at=now,
+        expires_at=_expiry(app, content, expires_at, now),
+        supersedes=supersedes,
+        traceparent=caller.traceparent,
+    )
+    waits = await _waits(app, content, now)
+    verdict = ask_policy(app, content, identity)
+    step = submitted(request, verdict=verdict, waits=waits.pending, actor=identity, now=now)
+    return step, waits
+
+
+def ask_policy(app: App, content: Content, identity: Identity) -> Verdict:
+    """Policy's verdict, with a plan that the people there are can meet.
+
+    Raises UnsatisfiableApproval.
+    """
+    tenant, intent = content.context.tenant, content.intent
+    verdict = app.policy.evaluate(
+        Facts(
+            tenant=tenant,
+            environment=content.context.environment,
+            actor=identity.id,
+            roles=identity.roles,
+            groups=identity.groups,
+            mutation_type=content.mutation_type,
+            state_type=content.state.type,
+            category=intent.category,
+            risk=intent.risk,
+            reversibility=intent.reversibility,
+            blast_radius=intent.blast_radius,
+            versioned=content.expected_version is not None,
+        )
+    )
+    if verdict.plan is not None:
+        check_satisfiable(
+            verdict.plan,
+            members=lambda target: app.directory.members(target, tenant),
+            requester=identity.person,
+        )
+    return verdict
+
+
+async def _commit(app: App, step: Advance, waits: Waits, key: IdempotencyKey) -> Committed:
+    """Commits the request; claimed at once where nothing stands in the way of its execution."""
+    plain = Commit(requests=(step.request,), decisions=step.decisions, guards=waits.guards, key=key)
+    if step.request.status is not Status.APPROVED:
+        return await app.store.commit(plain)
+    with app.executions.inline_claim(step.request) as claim:
+        if claim is None:
+            return await app.store.commit(plain)
+        try:
+            return await app.store.commit(
+                plain.but(
+                    requests=(claim.request,),
+                    executions=(claim.execution,),
+                    decisions=(*step.decisions, *claim.decisions),
+                )
+            )
+        except StateBusy:
+            # Somebody else took the state meanwhile: the request waits its turn, approved.
+            return await app.store.commit(plain)
+
+
+async def _preview(app: App, caller: Caller, identity: Identity, command: Submit) -> Submitted:
+    step, _ = await propose(app, caller, identity, command.content, command.expires_at)
+    preview: Validation | None
+    try:
+        preview = await app.host.validate(step.request)
+    except HostUnavailable:
+        preview = None
+    nameless = step.request.but(id=RequestId(""))
+    return Submitted(request=nameless, revision=Revision(0), preview=preview)
+
+
+def _expiry(app: App, content: Content, expires_at: Micros | None, now: Micros) -> Micros:
+    limits, execute_after = app.limits, content.execute_after
+    latest = now + round(limits.request_lifetime_seconds_max * MICROS)
+    days = limits.request_lifetime_seconds_max / 86_400
+    if execute_after is not None and execute_after >= latest:
+        raise InvalidField("execute_after", f"lies {days:g} days or more ahead")
+    if expires_at is None:
+        # A schedule far ahead still leaves the request its default lifetime after it.
+        begins = max(now, execute_after or 0)
+        return Micros(min(begins + round(limits.request_lifetime_seconds * MICROS), latest))
+    if expires_at <= now:
+        raise InvalidField("expire_time", "has passed already")
+    if expires_at > latest:
+        raise InvalidField("expire_time", f"lies more than {days:g} days ahead")
+    if execute_after is not None and execute_after >= expires_at:
+        raise InvalidField("execute_after", "does not lie before expire_time")
+    return expires_at
+
+
+async def _waits(app: App, content: Content, now: Micros) -> Waits:
+    pending: list[Pending] = []
+    guards: list[tuple[RequestId, Revision]] = []
+    if content.execute_after is not None and content.execute_after > now:
+        pending.append(
+            Pending(reason=PendingReason.SCHEDULE, since=now, until=content.execute_after)
+        )
+    for id in content.depends_on:
+        dependency = await app.store.request(id)
+        if dependency is None or dependency.tenant != content.context.tenant:
+            raise NotFound("mutation request", id)
+        if dependency.status is Status.EXECUTED:
+            continue
+        if dependency.is_terminal:
+            raise DependencyFailed(id, dependency.status)
+        guards.append((dependency.id, dependency.revision))
+    if guards:
+        waited_for = ", ".join(id for id, _ in guards)
+        pending.append(Pending(reason=PendingReason.DEPENDENCY, since=now, detail=waited_for))
+    return Waits(pending=tuple(pending), guards=tuple(guards))

@@ -1,0 +1,119 @@
+"""Durable timers: what is due is done when its time has come, or at the start after downtime."""
+
+import asyncio
+import logging
+
+from governor.domain.errors import Conflict
+from governor.domain.request import MutationRequest, PendingReason, Status
+from governor.domain.values import Micros, RequestId
+from governor.domain.workflow import Advance, expired, reason_resolved
+from governor.usecases.app import App
+from governor.usecases.ports import Batch, Commit
+
+log = logging.getLogger(__name__)
+
+MICROS = 1_000_000
+
+
+class Timers:
+    """Expiry and schedules. The rows are the timers; this only looks at them in time."""
+
+    def __init__(self) -> None:
+        self._app: App
+        self._postponed: dict[RequestId, Micros] = {}
+        self._next: Micros | None = None
+        self._sooner = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def attach(self, app: App) -> None:
+        """Ties the timers to their application and begins to listen to the store."""
+        self._app = app
+        app.store.listen(self._notice)
+
+    def start(self) -> None:
+        """Begins with everything that came due while nobody looked."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Leaves the rest for the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def run_due(self) -> int:
+        """Does everything that is due now, earliest first; answers how many things were done.
+
+        One item's failure is logged, postpones that item alone and leaves the others be.
+        """
+        done = 0
+        while True:
+            now = self._app.clock.now()
+            self._postponed = {id: t for id, t in self._postponed.items() if t > now}
+            page = self._app.limits.timer_page + len(self._postponed)
+            ids = await self._app.store.due(until=now, limit=page)
+            fresh = [id for id in ids if id not in self._postponed]
+            if not fresh:
+                return done
+            for id in fresh:
+                done += await self._fire(id, now)
+
+    async def _fire(self, id: RequestId, now: Micros) -> bool:
+        try:
+            request = await self._app.store.request(id)
+            step = what_is_due(request, now) if request is not None else None
+            if step is None:
+                return False
+            await self._app.store.commit(Commit(requests=(step.request,), decisions=step.decisions))
+        except Conflict:
+            return False  # somebody changed it meanwhile: the next look decides anew
+        except Exception:
+            pause = round(self._app.limits.timer_retry_seconds * MICROS)
+            self._postponed[id] = Micros(now + pause)
+            log.exception("a timer failed and is tried again later", extra={"request": id})
+            return False
+        return True
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.run_due()
+                self._next = await self._app.store.next_due()
+            except Exception:
+                log.exception("the timers could not look at the store; they try again")
+                self._next = None
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Until the next thing is due, something sooner comes up, or the longest pause is over.
+
+        The bound on the pause makes up for a wall clock that is set.
+        """
+        longest = self._app.limits.timer_poll_seconds_max
+        if self._next is not None:
+            longest = min(longest, max(0.0, (self._next - self._app.clock.now()) / MICROS))
+        self._sooner.clear()
+        try:
+            async with asyncio.timeout(max(longest, 0.001)):
+                await self._sooner.wait()
+        except TimeoutError:
+            return
+
+    def _notice(self, batch: Batch) -> None:
+        for commit in batch.commits:
+            for request in commit.requests:
+                due_at = request.due_at
+                if due_at is not None and (self._next is None or due_at < self._next):
+                    self._next = due_at
+                    self._sooner.set()
+
+
+def what_is_due(request: MutationRequest, now: Micros) -> Advance | None:
+    """What its time brings a request: expiry before anything else. None: nothing yet."""
+    due_at = request.due_at
+    if due_at is None or due_at > now:
+        return None
+    if request.expires_at <= now:
+        return expired(request, now=now)
+    if request.status is Status.PENDING and request.waits_for(PendingReason.SCHEDULE):
+        return reason_resolved(request, PendingReason.SCHEDULE, now=now)
+    return None

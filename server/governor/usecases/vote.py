@@ -1,0 +1,54 @@
+"""Approve and Reject: one person's word on the exact content they saw."""
+
+from governor.domain.approval import VoteKind
+from governor.domain.digest import fingerprint
+from governor.domain.values import RequestId
+from governor.domain.workflow import voted
+from governor.usecases.access import authorised_request
+from governor.usecases.app import App
+from governor.usecases.commands import Caller, CastVote, Changed
+from governor.usecases.once import check_etag, once
+from governor.usecases.ports import Commit, Committed, IdempotencyKey
+
+_RPCS = {VoteKind.APPROVE: "Approve", VoteKind.REJECT: "Reject"}
+
+
+async def vote(app: App, caller: Caller, command: CastVote) -> Changed:
+    """Raises NotFound, MissingRole, EtagMismatch, IllegalTransition, DigestMismatch, NotEligible,
+    RequestIdReused, Conflict.
+    """
+    rpc = _RPCS[command.kind]
+    request, _ = await authorised_request(app, caller, command.id, rpc)
+    key = IdempotencyKey(
+        tenant=request.tenant,
+        actor=caller.actor,
+        rpc=rpc,
+        request_id=command.request_id,
+        fingerprint=_fingerprint(command),
+    )
+
+    async def attempt() -> Committed:
+        current, voter = await authorised_request(app, caller, RequestId(command.id), rpc)
+        check_etag(current, command.etag)
+        step = voted(
+            current,
+            voter=voter,
+            kind=command.kind,
+            seen_digest=command.digest,
+            now=app.clock.now(),
+            reason=command.reason,
+            traceparent=caller.traceparent,
+        )
+        return await app.store.commit(
+            Commit(requests=(step.request,), decisions=step.decisions, key=key)
+        )
+
+    committed = await once(app, key, attempt)
+    return Changed(request=committed.requests[0], revision=committed.revision)
+
+
+def _fingerprint(command: CastVote) -> bytes:
+    reason = command.reason
+    said = (reason.code, reason.message, *sorted(reason.metadata.items())) if reason else ()
+    flat = (part for item in said for part in (item if isinstance(item, tuple) else (item,)))
+    return fingerprint(command.id, command.etag, command.digest, *flat)

@@ -1,0 +1,182 @@
+"""The RPCs that change something: each decodes, asks one use case, and encodes its answer."""
+
+from typing import Final, TypeVar
+
+from governance.v1 import governance_service_pb2 as wire
+from governance.v1 import mutation_pb2
+from governor.domain.approval import VoteKind
+from governor.domain.errors import InvalidField
+from governor.domain.values import ExecutionId, Reason, RequestId
+from governor.usecases import cancel, execute, resolve, submit, supersede, vote
+from governor.usecases.app import App
+from governor.usecases.commands import (
+    Caller,
+    Cancel,
+    CastVote,
+    Changed,
+    Execute,
+    ResolveExecution,
+    Submit,
+    Supersede,
+)
+from governor.wire.codec import enums, submission, values
+from governor.wire.codec.execution import put_execution, put_validation
+from governor.wire.codec.request import put_request
+
+APPROVED: Final = "APPROVED"
+"""The code of an approver's comment; only rejections choose their own."""
+
+
+async def submit_mutation(
+    app: App, caller: Caller, request: wire.SubmitRequest
+) -> wire.SubmitResponse:
+    _check_actor(request.context, caller, "context.actor")
+    done = await submit.submit(
+        app,
+        caller,
+        Submit(
+            request_id=request.request_id,
+            content=submission.content(request, caller.actor),
+            expires_at=submission.optional_moment(request, "expire_time"),
+            validate_only=request.validate_only,
+            wait_seconds=values.span_seconds(request.wait) if request.HasField("wait") else None,
+        ),
+    )
+    response = wire.SubmitResponse(revision=done.revision)
+    put_request(response.request, done.request)
+    if done.preview is not None:
+        put_validation(response.preview, done.preview)
+    return response
+
+
+async def approve(app: App, caller: Caller, request: wire.ApproveRequest) -> wire.ApproveResponse:
+    comment = request.comment
+    changed = await vote.vote(
+        app,
+        caller,
+        CastVote(
+            request_id=request.request_id,
+            id=RequestId(request.id),
+            kind=VoteKind.APPROVE,
+            digest=request.request_digest,
+            etag=request.etag,
+            reason=Reason(code=APPROVED, message=comment) if comment else None,
+        ),
+    )
+    return _changed(wire.ApproveResponse(), changed)
+
+
+async def reject(app: App, caller: Caller, request: wire.RejectRequest) -> wire.RejectResponse:
+    changed = await vote.vote(
+        app,
+        caller,
+        CastVote(
+            request_id=request.request_id,
+            id=RequestId(request.id),
+            kind=VoteKind.REJECT,
+            digest=request.request_digest,
+            etag=request.etag,
+            reason=values.reason(request.reason),
+        ),
+    )
+    return _changed(wire.RejectResponse(), changed)
+
+
+async def cancel_request(
+    app: App, caller: Caller, request: wire.CancelRequest
+) -> wire.CancelResponse:
+    changed = await cancel.cancel(
+        app,
+        caller,
+        Cancel(
+            request_id=request.request_id,
+            id=RequestId(request.id),
+            etag=request.etag,
+            comment=request.comment,
+        ),
+    )
+    return _changed(wire.CancelResponse(), changed)
+
+
+async def supersede_request(
+    app: App, caller: Caller, request: wire.SupersedeRequest
+) -> wire.SupersedeResponse:
+    replacement = request.replacement
+    _check_actor(replacement.context, caller, "replacement.context.actor")
+    changed = await supersede.supersede(
+        app,
+        caller,
+        Supersede(
+            request_id=request.request_id,
+            id=RequestId(request.id),
+            content=submission.content(replacement, caller.actor),
+            expires_at=submission.optional_moment(replacement, "expire_time"),
+            etag=request.etag,
+        ),
+    )
+    response = _changed(wire.SupersedeResponse(), changed)
+    if changed.superseded is not None:
+        put_request(response.superseded, changed.superseded)
+    return response
+
+
+async def execute_request(
+    app: App, caller: Caller, request: wire.ExecuteRequest
+) -> wire.ExecuteResponse:
+    changed = await execute.execute(
+        app,
+        caller,
+        Execute(
+            request_id=request.request_id,
+            id=RequestId(request.id),
+            etag=request.etag,
+            wait_seconds=values.span_seconds(request.wait) if request.HasField("wait") else None,
+        ),
+    )
+    response = _changed(wire.ExecuteResponse(), changed)
+    if changed.execution is not None:
+        put_execution(response.execution, changed.execution)
+    return response
+
+
+async def resolve_execution(
+    app: App, caller: Caller, request: wire.ResolveExecutionRequest
+) -> wire.ResolveExecutionResponse:
+    found = enums.OUTCOME_CLAIM.to_domain[request.outcome]
+    changed = await resolve.resolve_execution(
+        app,
+        caller,
+        ResolveExecution(
+            request_id=request.request_id,
+            execution_id=ExecutionId(request.execution_id),
+            resulting_version=request.resulting_version if found is enums.Found.APPLIED else None,
+            reason=values.reason(request.reason),
+            etag=request.etag,
+        ),
+    )
+    response = _changed(wire.ResolveExecutionResponse(), changed)
+    if changed.execution is not None:
+        put_execution(response.execution, changed.execution)
+    return response
+
+
+_Changed = TypeVar(
+    "_Changed",
+    wire.ApproveResponse,
+    wire.RejectResponse,
+    wire.CancelResponse,
+    wire.SupersedeResponse,
+    wire.ExecuteResponse,
+    wire.ResolveExecutionResponse,
+)
+
+
+def _changed(response: _Changed, changed: Changed) -> _Changed:
+    put_request(response.request, changed.request)
+    response.revision = changed.revision
+    return response
+
+
+def _check_actor(context: mutation_pb2.RuntimeContext, caller: Caller, field: str) -> None:
+    if context.actor and context.actor != caller.actor:
+        raise InvalidField(field, "is not the caller; leave it empty")

@@ -1,0 +1,257 @@
+"""Every enumeration that crosses the wire: one table each, total in both directions."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final, Generic, TypeVar
+
+from google.protobuf.descriptor import EnumDescriptor
+
+from governance.v1 import (
+    decision_pb2,
+    execution_pb2,
+    governance_service_pb2,
+    mutation_pb2,
+    request_pb2,
+)
+from governor.domain.approval import StepMode, VoteKind
+from governor.domain.decision import Category, Code
+from governor.domain.execution import ExecutionStatus, Severity
+from governor.domain.policy import Effect
+from governor.domain.request import (
+    BlastRadius,
+    ExecutionMode,
+    PendingReason,
+    Reversibility,
+    Risk,
+    StaleStrategy,
+    Status,
+)
+from governor.domain.resolution import Resolution
+from governor.domain.values import TargetKind
+
+Inner = TypeVar("Inner", bound=Enum)
+Outer = TypeVar("Outer", bound=int)
+
+
+class EnumTable(Generic[Inner, Outer]):
+    """The pairs of one enumeration. `to_domain` lacks zero unless absence has a meaning."""
+
+    __slots__ = ("outer", "to_domain", "to_wire")
+
+    def __init__(
+        self,
+        outer: EnumDescriptor,
+        pairs: Mapping[Inner, Outer],
+        *,
+        absent: Inner | None = None,
+    ) -> None:
+        self.outer = outer
+        self.to_wire: Final[Mapping[Inner, Outer]] = dict(pairs)
+        inverse: dict[int, Inner] = {wire: domain for domain, wire in pairs.items()}
+        if absent is not None:
+            inverse[0] = absent
+        self.to_domain: Final[Mapping[int, Inner]] = inverse
+
+
+STATUS: Final = EnumTable(
+    request_pb2.RequestStatus.DESCRIPTOR,
+    # CREATED has no row: it exists only inside the submitting commit.
+    {
+        Status.PENDING: request_pb2.REQUEST_STATUS_PENDING,
+        Status.APPROVED: request_pb2.REQUEST_STATUS_APPROVED,
+        Status.EXECUTING: request_pb2.REQUEST_STATUS_EXECUTING,
+        Status.EXECUTED: request_pb2.REQUEST_STATUS_EXECUTED,
+        Status.REJECTED: request_pb2.REQUEST_STATUS_REJECTED,
+        Status.CANCELED: request_pb2.REQUEST_STATUS_CANCELED,
+        Status.EXPIRED: request_pb2.REQUEST_STATUS_EXPIRED,
+        Status.SUPERSEDED: request_pb2.REQUEST_STATUS_SUPERSEDED,
+        Status.FAILED: request_pb2.REQUEST_STATUS_FAILED,
+    },
+)
+
+PENDING_REASON: Final = EnumTable(
+    request_pb2.PendingReason.DESCRIPTOR,
+    {
+        PendingReason.APPROVAL: request_pb2.PENDING_REASON_APPROVAL,
+        PendingReason.SCHEDULE: request_pb2.PENDING_REASON_SCHEDULE,
+        PendingReason.DEPENDENCY: request_pb2.PENDING_REASON_DEPENDENCY,
+        PendingReason.REVALIDATION: request_pb2.PENDING_REASON_REVALIDATION,
+        PendingReason.AUDIT: request_pb2.PENDING_REASON_AUDIT,
+    },
+)
+
+STALE_STRATEGY: Final = EnumTable(
+    mutation_pb2.StaleStrategy.DESCRIPTOR,
+    {
+        StaleStrategy.REJECT_STALE: mutation_pb2.STALE_STRATEGY_REJECT_STALE,
+        StaleStrategy.REQUIRE_RENEWED_APPROVAL: (
+            mutation_pb2.STALE_STRATEGY_REQUIRE_RENEWED_APPROVAL
+        ),
+        StaleStrategy.REVALIDATE_ON_LATEST: mutation_pb2.STALE_STRATEGY_REVALIDATE_ON_LATEST,
+    },
+    absent=StaleStrategy.REJECT_STALE,
+)
+
+EXECUTION_MODE: Final = EnumTable(
+    request_pb2.ExecutionMode.DESCRIPTOR,
+    {
+        ExecutionMode.AUTOMATIC: request_pb2.EXECUTION_MODE_AUTOMATIC,
+        ExecutionMode.ON_EXECUTE: request_pb2.EXECUTION_MODE_ON_EXECUTE,
+    },
+    absent=ExecutionMode.AUTOMATIC,
+)
+
+RISK: Final = EnumTable(
+    mutation_pb2.Risk.DESCRIPTOR,
+    {
+        Risk.UNSPECIFIED: mutation_pb2.RISK_UNSPECIFIED,
+        Risk.LOW: mutation_pb2.RISK_LOW,
+        Risk.MEDIUM: mutation_pb2.RISK_MEDIUM,
+        Risk.HIGH: mutation_pb2.RISK_HIGH,
+        Risk.CRITICAL: mutation_pb2.RISK_CRITICAL,
+    },
+)
+
+REVERSIBILITY: Final = EnumTable(
+    mutation_pb2.Reversibility.DESCRIPTOR,
+    {
+        Reversibility.UNSPECIFIED: mutation_pb2.REVERSIBILITY_UNSPECIFIED,
+        Reversibility.REVERSIBLE: mutation_pb2.REVERSIBILITY_REVERSIBLE,
+        Reversibility.COMPENSABLE: mutation_pb2.REVERSIBILITY_COMPENSABLE,
+        Reversibility.IRREVERSIBLE: mutation_pb2.REVERSIBILITY_IRREVERSIBLE,
+    },
+)
+
+BLAST_RADIUS: Final = EnumTable(
+    mutation_pb2.BlastRadius.DESCRIPTOR,
+    {
+        BlastRadius.UNSPECIFIED: mutation_pb2.BLAST_RADIUS_UNSPECIFIED,
+        BlastRadius.SINGLE: mutation_pb2.BLAST_RADIUS_SINGLE,
+        BlastRadius.SERVICE: mutation_pb2.BLAST_RADIUS_SERVICE,
+        BlastRadius.REGION: mutation_pb2.BLAST_RADIUS_REGION,
+        BlastRadius.GLOBAL: mutation_pb2.BLAST_RADIUS_GLOBAL,
+    },
+)
+
+EFFECT: Final = EnumTable(
+    request_pb2.PolicyEffect.DESCRIPTOR,
+    {
+        Effect.ALLOW: request_pb2.POLICY_EFFECT_ALLOW,
+        Effect.DENY: request_pb2.POLICY_EFFECT_DENY,
+        Effect.DEFER: request_pb2.POLICY_EFFECT_DEFER,
+    },
+)
+
+TARGET_KIND: Final = EnumTable(
+    request_pb2.TargetKind.DESCRIPTOR,
+    {
+        TargetKind.ACTOR: request_pb2.TARGET_KIND_ACTOR,
+        TargetKind.ROLE: request_pb2.TARGET_KIND_ROLE,
+        TargetKind.GROUP: request_pb2.TARGET_KIND_GROUP,
+    },
+)
+
+STEP_MODE: Final = EnumTable(
+    request_pb2.StepMode.DESCRIPTOR,
+    {
+        StepMode.ALL_OF: request_pb2.STEP_MODE_ALL_OF,
+        StepMode.ANY_OF: request_pb2.STEP_MODE_ANY_OF,
+    },
+)
+
+VOTE_KIND: Final = EnumTable(
+    request_pb2.VoteKind.DESCRIPTOR,
+    {
+        VoteKind.APPROVE: request_pb2.VOTE_KIND_APPROVE,
+        VoteKind.REJECT: request_pb2.VOTE_KIND_REJECT,
+    },
+)
+
+EXECUTION_STATUS: Final = EnumTable(
+    execution_pb2.ExecutionStatus.DESCRIPTOR,
+    {
+        ExecutionStatus.RUNNING: execution_pb2.EXECUTION_STATUS_RUNNING,
+        ExecutionStatus.APPLIED: execution_pb2.EXECUTION_STATUS_APPLIED,
+        ExecutionStatus.REFUSED: execution_pb2.EXECUTION_STATUS_REFUSED,
+        ExecutionStatus.STALE: execution_pb2.EXECUTION_STATUS_STALE,
+        ExecutionStatus.NOT_APPLIED: execution_pb2.EXECUTION_STATUS_NOT_APPLIED,
+        ExecutionStatus.IN_DOUBT: execution_pb2.EXECUTION_STATUS_IN_DOUBT,
+    },
+)
+
+SEVERITY: Final = EnumTable(
+    execution_pb2.Severity.DESCRIPTOR,
+    {
+        Severity.UNSPECIFIED: execution_pb2.SEVERITY_UNSPECIFIED,
+        Severity.INFO: execution_pb2.SEVERITY_INFO,
+        Severity.WARNING: execution_pb2.SEVERITY_WARNING,
+        Severity.CRITICAL: execution_pb2.SEVERITY_CRITICAL,
+    },
+)
+
+RESOLUTION: Final = EnumTable(
+    execution_pb2.VersionResolution.DESCRIPTOR,
+    {
+        Resolution.VALIDATED: execution_pb2.VERSION_RESOLUTION_VALIDATED,
+        Resolution.UNVERSIONED: execution_pb2.VERSION_RESOLUTION_UNVERSIONED,
+        Resolution.REJECTED_AS_STALE: execution_pb2.VERSION_RESOLUTION_REJECTED_AS_STALE,
+        Resolution.RENEWED_APPROVAL_REQUIRED: (
+            execution_pb2.VERSION_RESOLUTION_RENEWED_APPROVAL_REQUIRED
+        ),
+        Resolution.REVALIDATION_REQUIRED: execution_pb2.VERSION_RESOLUTION_REVALIDATION_REQUIRED,
+    },
+)
+
+CATEGORY: Final = EnumTable(
+    decision_pb2.DecisionCategory.DESCRIPTOR,
+    {
+        Category.LIFECYCLE: decision_pb2.DECISION_CATEGORY_LIFECYCLE,
+        Category.POLICY: decision_pb2.DECISION_CATEGORY_POLICY,
+        Category.APPROVAL: decision_pb2.DECISION_CATEGORY_APPROVAL,
+        Category.CHECK: decision_pb2.DECISION_CATEGORY_CHECK,
+        Category.VERSION_RESOLUTION: decision_pb2.DECISION_CATEGORY_VERSION_RESOLUTION,
+        Category.EXECUTION: decision_pb2.DECISION_CATEGORY_EXECUTION,
+    },
+)
+
+
+class Found(Enum):
+    """What a person says became of an execution in doubt; the domain has a version or None."""
+
+    APPLIED = "APPLIED"
+    NOT_APPLIED = "NOT_APPLIED"
+
+
+OUTCOME_CLAIM: Final = EnumTable(
+    governance_service_pb2.OutcomeClaim.DESCRIPTOR,
+    {
+        Found.APPLIED: governance_service_pb2.OUTCOME_CLAIM_APPLIED,
+        Found.NOT_APPLIED: governance_service_pb2.OUTCOME_CLAIM_NOT_APPLIED,
+    },
+)
+
+CODE: Final[Mapping[Code, tuple[decision_pb2.DecisionCategory.ValueType, str]]] = {
+    code: (CATEGORY.to_wire[code.category], code.text) for code in Code
+}
+"""A decision's code travels as its category and its stable text."""
+
+CODE_OF: Final[Mapping[tuple[int, str], Code]] = {pair: code for code, pair in CODE.items()}
+
+TABLES: Final[tuple[EnumTable[Enum, int], ...]] = (  # type: ignore[assignment]  # read-only here, so each table's own types fit
+    STATUS,
+    PENDING_REASON,
+    STALE_STRATEGY,
+    EXECUTION_MODE,
+    RISK,
+    REVERSIBILITY,
+    BLAST_RADIUS,
+    EFFECT,
+    TARGET_KIND,
+    STEP_MODE,
+    VOTE_KIND,
+    EXECUTION_STATUS,
+    SEVERITY,
+    RESOLUTION,
+    CATEGORY,
+    OUTCOME_CLAIM,
+)

@@ -1,0 +1,227 @@
+"""The RPCs that change nothing: each decodes, asks one use case, and encodes its answer."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar, assert_never, cast
+
+from governance.v1 import governance_service_pb2 as wire
+from governor.domain.execution import Execution
+from governor.domain.request import MutationRequest
+from governor.domain.values import ExecutionId, RequestId, Revision
+from governor.usecases import query, watch
+from governor.usecases.app import App
+from governor.usecases.commands import Caller, CaughtUp, Heartbeat, Subscribe, WaitFor
+from governor.usecases.ports import (
+    Cursor,
+    DecisionFilter,
+    ExecutionQuery,
+    RequestQuery,
+    StoredEntry,
+)
+from governor.wire import limits
+from governor.wire.codec import enums, submission, values
+from governor.wire.codec.execution import put_execution
+from governor.wire.codec.request import put_request
+from governor.wire.pages import PAGE_BYTES_MAX, cursor_in, listing_of, token_after
+from governor.wire.splicing import listed, streamed
+
+Item: TypeAlias = StoredEntry | CaughtUp | Heartbeat
+_T = TypeVar("_T")
+
+
+class Frame(NamedTuple):
+    """One message of a stream, and the revision that it brings its reader to."""
+
+    data: bytes
+    revision: int
+
+
+async def get_request(
+    app: App, caller: Caller, request: wire.GetRequestRequest
+) -> wire.GetRequestResponse:
+    found, executions = await query.get_request(
+        app, caller, RequestId(request.id), request.min_revision
+    )
+    response = wire.GetRequestResponse()
+    put_request(response.request, found)
+    for execution in executions:
+        put_execution(response.executions.add(), execution)
+    return response
+
+
+async def get_execution(
+    app: App, caller: Caller, request: wire.GetExecutionRequest
+) -> wire.GetExecutionResponse:
+    found = await query.get_execution(
+        app, caller, ExecutionId(request.execution_id), request.min_revision
+    )
+    response = wire.GetExecutionResponse()
+    put_execution(response.execution, found)
+    return response
+
+
+async def wait_request(
+    app: App, caller: Caller, request: wire.WaitRequestRequest
+) -> wire.WaitRequestResponse:
+    waited = await watch.wait_request(
+        app,
+        caller,
+        WaitFor(
+            id=RequestId(request.id),
+            after_revision=(
+                Revision(request.after_revision) if request.HasField("after_revision") else None
+            ),
+            timeout_seconds=values.span_seconds(request.timeout)
+            if request.HasField("timeout")
+            else None,
+        ),
+    )
+    response = wire.WaitRequestResponse(timed_out=waited.timed_out)
+    put_request(response.request, waited.request)
+    return response
+
+
+async def list_requests(
+    app: App, caller: Caller, request: wire.ListRequestsRequest
+) -> wire.ListRequestsResponse:
+    listing = listing_of(request)
+    size = request.page_size or limits.REQUESTS_PAGE
+    found = await query.list_requests(
+        app,
+        caller,
+        RequestQuery(
+            tenant=request.tenant,
+            statuses=tuple(enums.STATUS.to_domain[status] for status in request.statuses),
+            pending_reasons=tuple(
+                enums.PENDING_REASON.to_domain[reason] for reason in request.pending_reasons
+            ),
+            state_type=request.state.type,
+            state_id=request.state.id,
+            actor=request.actor,
+            category=request.category,
+            tag=request.tag,
+            submitted_from=submission.optional_moment(request, "submitted_from"),
+            submitted_until=submission.optional_moment(request, "submitted_until"),
+            after=cursor_in(request.page_token, listing),
+            # One more than is shown tells whether there is another page.
+            limit=size + 1,
+        ),
+        request.min_revision,
+    )
+    response = wire.ListRequestsResponse()
+
+    def add(one: MutationRequest) -> int:
+        row = response.requests.add()
+        put_request(row, one, with_data=False)
+        return row.ByteSize()
+
+    shown = _fill(found[:size], add)
+    if shown < len(found):
+        last = found[shown - 1]
+        cursor = Cursor(revision=last.submitted_revision, id=last.id)
+        response.next_page_token = token_after(cursor, listing)
+    return response
+
+
+async def list_executions(
+    app: App, caller: Caller, request: wire.ListExecutionsRequest
+) -> wire.ListExecutionsResponse:
+    listing = listing_of(request)
+    size = request.page_size or limits.EXECUTIONS_PAGE
+    found = await query.list_executions(
+        app,
+        caller,
+        ExecutionQuery(
+            tenant=request.tenant,
+            request_id=request.mutation_request_id,
+            statuses=tuple(enums.EXECUTION_STATUS.to_domain[status] for status in request.statuses),
+            state_type=request.state.type,
+            state_id=request.state.id,
+            after=cursor_in(request.page_token, listing),
+            limit=size + 1,
+        ),
+        request.min_revision,
+    )
+    response = wire.ListExecutionsResponse()
+
+    def add(one: Execution) -> int:
+        row = response.executions.add()
+        put_execution(row, one)
+        return row.ByteSize()
+
+    shown = _fill(found[:size], add)
+    if shown < len(found):
+        last = found[shown - 1]
+        cursor = Cursor(revision=last.submitted_revision, id=last.id)
+        response.next_page_token = token_after(cursor, listing)
+    return response
+
+
+async def list_decisions(app: App, caller: Caller, request: wire.ListDecisionsRequest) -> bytes:
+    listing = listing_of(request)
+    size = request.page_size or limits.DECISIONS_PAGE
+    cursor = cursor_in(request.page_token, listing)
+    found = await query.list_decisions(
+        app,
+        caller,
+        _filter(request.filter),
+        Revision(cursor.revision if cursor else 0),
+        size + 1,
+        request.min_revision,
+    )
+    shown = _fill(found[:size], lambda entry: len(entry.data))
+    token = ""
+    if shown < len(found):
+        token = token_after(Cursor(revision=found[shown - 1].revision, id=""), listing)
+    return listed(found[:shown], token)
+
+
+def stream_decisions(
+    app: App, caller: Caller, request: wire.StreamDecisionsRequest
+) -> AsyncGenerator[Item, None]:
+    every = request.heartbeat_interval
+    after = Revision(request.after_revision) if request.HasField("after_revision") else None
+    seconds = values.span_seconds(every) if request.HasField("heartbeat_interval") else None
+    command = Subscribe(
+        filter=_filter(request.filter),
+        after=after,
+        store_id=request.store_id,
+        heartbeat_seconds=seconds,
+    )
+    # It is a generator, to be closed when its reader goes, though its signature says less.
+    return cast("AsyncGenerator[Item, None]", watch.stream_decisions(app, caller, command))
+
+
+def frame(item: Item) -> Frame:
+    match item:
+        case StoredEntry():
+            return Frame(streamed(item.data), item.revision)
+        case CaughtUp():
+            caught_up = wire.CaughtUp(revision=item.revision, store_id=item.store_id)
+            told = wire.StreamDecisionsResponse(caught_up=caught_up)
+        case Heartbeat():
+            heartbeat = wire.Heartbeat(revision=item.revision)
+            told = wire.StreamDecisionsResponse(heartbeat=heartbeat)
+        case _:
+            assert_never(item)
+    return Frame(told.SerializeToString(), item.revision)
+
+
+def _filter(source: wire.DecisionFilter) -> DecisionFilter:
+    return DecisionFilter(
+        tenant=source.tenant,
+        request_ids=frozenset(source.mutation_request_ids),
+        categories=frozenset(enums.CATEGORY.to_domain[category] for category in source.categories),
+        codes=frozenset(source.codes),
+        actor=source.actor,
+        execution_id=source.execution_id,
+    )
+
+
+def _fill(rows: Sequence[_T], add: Callable[[_T], int]) -> int:
+    """Adds rows as long as those before leave room, the first one always; answers how many."""
+    total = 0
+    for index, row in enumerate(rows):
+        if total > PAGE_BYTES_MAX:
+            return index
+        total += add(row)
+    return len(rows)

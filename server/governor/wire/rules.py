@@ -1,0 +1,415 @@
+"""The shape rules: for every message a caller sends, what each of its fields must look like.
+
+These tables are the law and the documentation: docs/contract.md prints them.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from governance.v1 import governance_service_pb2, mutation_pb2
+from governor.domain.decision import Code
+from governor.wire import limits
+from governor.wire.codec import enums
+from governor.wire.codec.values import moment
+from governor.wire.limits import WireLimits
+from governor.wire.shapes import (
+    MOMENT,
+    choice,
+    member,
+    number,
+    octets,
+    octets_up_to,
+    prose,
+    span,
+    text,
+)
+from governor.wire.table import Entries, Field, Items, Relation, Rules, Unread, Unset
+
+# --- Kinds of text ------------------------------------------------------------------------------
+
+ID: Final = text(
+    rf"[A-Za-z0-9][A-Za-z0-9._:/@+=~-]{{0,{limits.ID_CHARACTERS_MAX - 1}}}",
+    f"1 to {limits.ID_CHARACTERS_MAX} letters, digits and ._:/@+=~-, a letter or digit first",
+)
+TENANT: Final = text(
+    rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{limits.TENANT_CHARACTERS_MAX - 1}}}",
+    f"1 to {limits.TENANT_CHARACTERS_MAX} letters, digits and ._-, a letter or digit first",
+)
+NAME: Final = text(
+    rf"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{limits.NAME_CHARACTERS_MAX - 1}}}",
+    f"1 to {limits.NAME_CHARACTERS_MAX} letters, digits and ._/-, a letter or digit first",
+)
+TAG: Final = text(
+    rf"[A-Za-z0-9][A-Za-z0-9._:/=-]{{0,{limits.TAG_CHARACTERS_MAX - 1}}}",
+    f"1 to {limits.TAG_CHARACTERS_MAX} letters, digits and ._:/=-, a letter or digit first",
+)
+METADATA_KEY: Final = text(
+    rf"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{limits.METADATA_KEY_CHARACTERS_MAX - 1}}}",
+    f"1 to {limits.METADATA_KEY_CHARACTERS_MAX} letters, digits and ._/-, a letter or digit first",
+)
+REASON_CODE: Final = text(
+    rf"[A-Z][A-Z0-9_]{{0,{limits.CODE_CHARACTERS_MAX - 1}}}",
+    f"1 to {limits.CODE_CHARACTERS_MAX} capitals, digits and _, a capital first",
+)
+ACTOR: Final = text(
+    rf"[!-~]{{1,{limits.ACTOR_CHARACTERS_MAX}}}",
+    f"1 to {limits.ACTOR_CHARACTERS_MAX} visible ASCII characters",
+)
+VERSION: Final = text(
+    rf"[ -~]{{0,{limits.VERSION_CHARACTERS_MAX}}}",
+    f"at most {limits.VERSION_CHARACTERS_MAX} printable ASCII characters",
+)
+MEDIA_TYPE: Final = text(
+    rf"(?=.{{3,{limits.MEDIA_TYPE_CHARACTERS_MAX}}}$)"
+    r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*"
+    r"(; ?[A-Za-z0-9_.-]+=([A-Za-z0-9_.+:/-]+|\"[ !#-\[\]-~]*\"))*",
+    f"a media type of at most {limits.MEDIA_TYPE_CHARACTERS_MAX} characters, as in "
+    "`application/json; charset=utf-8`",
+)
+URI: Final = text(
+    rf"(?=.{{3,{limits.URI_CHARACTERS_MAX}}}$)[A-Za-z][A-Za-z0-9+.-]*:[!-~]+",
+    f"an absolute URI of at most {limits.URI_CHARACTERS_MAX} visible ASCII characters",
+)
+ETAG: Final = ID
+PAGE_TOKEN: Final = text(
+    rf"[A-Za-z0-9_=-]{{1,{limits.PAGE_TOKEN_CHARACTERS_MAX}}}",
+    "a next_page_token of an earlier answer",
+)
+TEXT: Final = prose(limits.TEXT_CHARACTERS_MAX)
+LINE: Final = prose(limits.LINE_CHARACTERS_MAX, lines=False)
+DIGEST: Final = octets(exactly=limits.DIGEST_BYTES)
+REVISION: Final = number(0, limits.REVISION_MAX)
+WAIT: Final = span(0, limits.WAIT_SECONDS_MAX)
+METADATA: Final = Entries(
+    key=METADATA_KEY,
+    value=prose(limits.METADATA_VALUE_CHARACTERS_MAX),
+    count_max=limits.METADATA_ENTRIES_MAX,
+)
+DECISION_CODE: Final = member((code.text for code in Code), "one of the codes of a Decision")
+
+# --- Parts of requests --------------------------------------------------------------------------
+
+REQUEST_ID: Final = Field(name="request_id", shape=ID, required=True)
+TARGET_ID: Final = Field(name="id", shape=ID, required=True)
+IF_ETAG: Final = Field(name="etag", shape=ETAG)
+SEEN_DIGEST: Final = Field(name="request_digest", shape=DIGEST, required=True)
+COMMENT: Final = Field(name="comment", shape=TEXT)
+MIN_REVISION: Final = Field(name="min_revision", shape=REVISION)
+OF_TENANT: Final = Field(name="tenant", shape=TENANT, required=True)
+
+STATE: Final = Rules(
+    message=mutation_pb2.StateRef.DESCRIPTOR,
+    fields=(
+        Field(name="type", shape=NAME, required=True),
+        Field(name="id", shape=ID, required=True),
+    ),
+)
+STATE_FILTER: Final = STATE.but(Field(name="id", shape=ID))
+
+CONTEXT: Final = Rules(
+    message=mutation_pb2.RuntimeContext.DESCRIPTOR,
+    fields=(
+        OF_TENANT,
+        Field(name="environment", shape=NAME),
+        Field(name="service", shape=NAME),
+        Field(name="region", shape=NAME),
+        # That it is the caller's own name is asked where the caller is known.
+        Field(name="actor", shape=ACTOR),
+        Field(name="correlation_id", shape=ID),
+        Field(name="causation_id", shape=ID),
+    ),
+)
+
+INTENT: Final = Rules(
+    message=mutation_pb2.Intent.DESCRIPTOR,
+    fields=(
+        Field(name="category", shape=NAME),
+        Field(name="risk", shape=choice(enums.RISK)),
+        Field(name="reversibility", shape=choice(enums.REVERSIBILITY)),
+        Field(name="blast_radius", shape=choice(enums.BLAST_RADIUS)),
+    ),
+)
+
+EVIDENCE: Final = Rules(
+    message=mutation_pb2.Evidence.DESCRIPTOR,
+    fields=(
+        Field(name="kind", shape=NAME, required=True),
+        Field(name="uri", shape=URI, required=True),
+        Field(name="sha256", shape=DIGEST),
+        Field(name="description", shape=LINE),
+    ),
+)
+
+REASON: Final = Rules(
+    message=mutation_pb2.Reason.DESCRIPTOR,
+    fields=(
+        Field(name="code", shape=REASON_CODE, required=True),
+        Field(name="message", shape=TEXT),
+        Field(name="metadata", shape=METADATA),
+    ),
+)
+
+FILTER: Final = Rules(
+    message=governance_service_pb2.DecisionFilter.DESCRIPTOR,
+    fields=(
+        OF_TENANT,
+        Field(name="mutation_request_ids", shape=Items(of=ID, count_max=limits.FILTER_VALUES_MAX)),
+        Field(
+            name="categories",
+            shape=Items(of=choice(enums.CATEGORY), count_max=limits.FILTER_VALUES_MAX),
+        ),
+        Field(name="codes", shape=Items(of=DECISION_CODE, count_max=limits.FILTER_VALUES_MAX)),
+        Field(name="actor", shape=ACTOR),
+        Field(name="execution_id", shape=ID),
+    ),
+)
+
+
+def _mutation(payload_bytes_max: int) -> Rules:
+    payload = Rules(
+        message=mutation_pb2.Payload.DESCRIPTOR,
+        fields=(
+            Field(name="content_type", shape=MEDIA_TYPE, required=True),
+            Field(name="data", shape=octets_up_to(payload_bytes_max)),
+            Field(name="size_bytes", shape=Unread(words="ignored")),
+            Field(name="sha256", shape=Unread(words="ignored")),
+        ),
+    )
+    return Rules(
+        message=mutation_pb2.Mutation.DESCRIPTOR,
+        fields=(
+            Field(name="type", shape=NAME, required=True),
+            Field(name="state", shape=STATE, required=True),
+            Field(name="payload", shape=payload, required=True),
+            Field(name="expected_version", shape=VERSION),
+            Field(name="stale_strategy", shape=choice(enums.STALE_STRATEGY)),
+        ),
+    )
+
+
+def _submit(payload_bytes_max: int) -> Rules:
+    return Rules(
+        message=governance_service_pb2.SubmitRequest.DESCRIPTOR,
+        fields=(
+            REQUEST_ID,
+            Field(name="context", shape=CONTEXT, required=True),
+            Field(name="mutation", shape=_mutation(payload_bytes_max), required=True),
+            Field(name="intent", shape=INTENT),
+            Field(name="justification", shape=TEXT),
+            Field(name="evidence", shape=Items(of=EVIDENCE, count_max=limits.EVIDENCE_MAX)),
+            Field(name="metadata", shape=METADATA),
+            Field(name="tags", shape=Items(of=TAG, count_max=limits.TAGS_MAX, unique=True)),
+            Field(name="expire_time", shape=MOMENT),
+            Field(name="execute_after", shape=MOMENT),
+            Field(
+                name="depends_on",
+                shape=Items(of=ID, count_max=limits.DEPENDENCIES_MAX, unique=True),
+            ),
+            Field(name="execution_mode", shape=choice(enums.EXECUTION_MODE)),
+            Field(name="validate_only", shape=Unread(words="true or false")),
+            Field(name="wait", shape=WAIT),
+        ),
+        relations=(
+            Relation(
+                name="execute_after",
+                words="must lie before expire_time",
+                holds=_executes_before_it_expires,
+            ),
+        ),
+    )
+
+
+def _executes_before_it_expires(request: governance_service_pb2.SubmitRequest) -> bool:
+    return (
+        not request.HasField("execute_after")
+        or not request.HasField("expire_time")
+        or moment(request.execute_after) < moment(request.expire_time)
+    )
+
+
+def _is_not_empty(request: governance_service_pb2.ListRequestsRequest) -> bool:
+    return (
+        not request.HasField("submitted_from")
+        or not request.HasField("submitted_until")
+        or moment(request.submitted_from) < moment(request.submitted_until)
+    )
+
+
+def _names_a_version_if_applied(request: governance_service_pb2.ResolveExecutionRequest) -> bool:
+    return request.outcome != governance_service_pb2.OUTCOME_CLAIM_APPLIED or bool(
+        request.resulting_version
+    )
+
+
+def _names_no_version_unless_applied(
+    request: governance_service_pb2.ResolveExecutionRequest,
+) -> bool:
+    return request.outcome == governance_service_pb2.OUTCOME_CLAIM_APPLIED or not (
+        request.resulting_version
+    )
+
+
+# --- Every request ------------------------------------------------------------------------------
+
+
+def request_rules(bounds: WireLimits) -> Mapping[str, Rules]:
+    """The rules of each RPC's request, by the RPC's name."""
+    submit = _submit(bounds.payload_bytes_max)
+    return {
+        "Submit": submit,
+        "GetRequest": Rules(
+            message=governance_service_pb2.GetRequestRequest.DESCRIPTOR,
+            fields=(TARGET_ID, MIN_REVISION),
+        ),
+        "ListRequests": LIST_REQUESTS,
+        "Approve": Rules(
+            message=governance_service_pb2.ApproveRequest.DESCRIPTOR,
+            fields=(REQUEST_ID, TARGET_ID, IF_ETAG, SEEN_DIGEST, COMMENT),
+        ),
+        "Reject": Rules(
+            message=governance_service_pb2.RejectRequest.DESCRIPTOR,
+            fields=(
+                REQUEST_ID,
+                TARGET_ID,
+                IF_ETAG,
+                SEEN_DIGEST,
+                Field(name="reason", shape=REASON, required=True),
+            ),
+        ),
+        "Cancel": Rules(
+            message=governance_service_pb2.CancelRequest.DESCRIPTOR,
+            fields=(REQUEST_ID, TARGET_ID, IF_ETAG, COMMENT),
+        ),
+        "Supersede": Rules(
+            message=governance_service_pb2.SupersedeRequest.DESCRIPTOR,
+            fields=(
+                REQUEST_ID,
+                TARGET_ID,
+                IF_ETAG,
+                Field(
+                    name="replacement",
+                    shape=submit.but(
+                        Field(name="request_id", shape=Unset()),
+                        Field(name="validate_only", shape=Unset()),
+                        Field(name="wait", shape=Unset()),
+                    ),
+                    required=True,
+                ),
+            ),
+        ),
+        "Execute": Rules(
+            message=governance_service_pb2.ExecuteRequest.DESCRIPTOR,
+            fields=(REQUEST_ID, TARGET_ID, IF_ETAG, Field(name="wait", shape=WAIT)),
+        ),
+        "ResolveExecution": RESOLVE_EXECUTION,
+        "GetExecution": Rules(
+            message=governance_service_pb2.GetExecutionRequest.DESCRIPTOR,
+            fields=(Field(name="execution_id", shape=ID, required=True), MIN_REVISION),
+        ),
+        "ListExecutions": LIST_EXECUTIONS,
+        "WaitRequest": Rules(
+            message=governance_service_pb2.WaitRequestRequest.DESCRIPTOR,
+            fields=(
+                TARGET_ID,
+                Field(name="after_revision", shape=REVISION),
+                Field(name="timeout", shape=WAIT),
+            ),
+        ),
+        "ListDecisions": LIST_DECISIONS,
+        "StreamDecisions": STREAM_DECISIONS,
+    }
+
+
+LIST_REQUESTS: Final = Rules(
+    message=governance_service_pb2.ListRequestsRequest.DESCRIPTOR,
+    fields=(
+        OF_TENANT,
+        Field(
+            name="statuses",
+            shape=Items(of=choice(enums.STATUS), count_max=limits.FILTER_VALUES_MAX),
+        ),
+        Field(
+            name="pending_reasons",
+            shape=Items(of=choice(enums.PENDING_REASON), count_max=limits.FILTER_VALUES_MAX),
+        ),
+        Field(name="state", shape=STATE_FILTER),
+        Field(name="actor", shape=ACTOR),
+        Field(name="category", shape=NAME),
+        Field(name="tag", shape=TAG),
+        Field(name="submitted_from", shape=MOMENT),
+        Field(name="submitted_until", shape=MOMENT),
+        Field(name="page_size", shape=number(0, limits.REQUESTS_PAGE_MAX)),
+        Field(name="page_token", shape=PAGE_TOKEN),
+        MIN_REVISION,
+    ),
+    relations=(
+        Relation(
+            name="submitted_until",
+            words="must lie after submitted_from",
+            holds=_is_not_empty,
+        ),
+    ),
+)
+
+RESOLVE_EXECUTION: Final = Rules(
+    message=governance_service_pb2.ResolveExecutionRequest.DESCRIPTOR,
+    fields=(
+        REQUEST_ID,
+        Field(name="execution_id", shape=ID, required=True),
+        Field(name="outcome", shape=choice(enums.OUTCOME_CLAIM), required=True),
+        Field(name="resulting_version", shape=VERSION),
+        Field(name="reason", shape=REASON, required=True),
+        IF_ETAG,
+    ),
+    relations=(
+        Relation(
+            name="resulting_version",
+            words="is required for APPLIED",
+            holds=_names_a_version_if_applied,
+        ),
+        Relation(
+            name="resulting_version",
+            words="must be unset for NOT_APPLIED",
+            holds=_names_no_version_unless_applied,
+        ),
+    ),
+)
+
+LIST_EXECUTIONS: Final = Rules(
+    message=governance_service_pb2.ListExecutionsRequest.DESCRIPTOR,
+    fields=(
+        OF_TENANT,
+        Field(name="mutation_request_id", shape=ID),
+        Field(
+            name="statuses",
+            shape=Items(of=choice(enums.EXECUTION_STATUS), count_max=limits.FILTER_VALUES_MAX),
+        ),
+        Field(name="state", shape=STATE_FILTER),
+        Field(name="page_size", shape=number(0, limits.EXECUTIONS_PAGE_MAX)),
+        Field(name="page_token", shape=PAGE_TOKEN),
+        MIN_REVISION,
+    ),
+)
+
+LIST_DECISIONS: Final = Rules(
+    message=governance_service_pb2.ListDecisionsRequest.DESCRIPTOR,
+    fields=(
+        Field(name="filter", shape=FILTER, required=True),
+        Field(name="page_size", shape=number(0, limits.DECISIONS_PAGE_MAX)),
+        Field(name="page_token", shape=PAGE_TOKEN),
+        MIN_REVISION,
+    ),
+)
+
+STREAM_DECISIONS: Final = Rules(
+    message=governance_service_pb2.StreamDecisionsRequest.DESCRIPTOR,
+    fields=(
+        Field(name="after_revision", shape=REVISION),
+        Field(name="filter", shape=FILTER, required=True),
+        Field(
+            name="heartbeat_interval",
+            shape=span(limits.HEARTBEAT_SECONDS_MIN, limits.HEARTBEAT_SECONDS_MAX),
+        ),
+        Field(name="store_id", shape=ID),
+    ),
+)

@@ -1,0 +1,86 @@
+"""What docs/contract.md shows and lists is what the code computes and sends."""
+
+import re
+from pathlib import Path
+
+from google.protobuf import json_format
+
+from governance.v1 import errors_pb2, governance_service_pb2
+from governor.domain.digest import HEADER, canonical_form, request_digest
+from governor.domain.request import Content
+from governor.domain.values import RequestId
+from governor.wire.codec import submission
+from governor.wire.errors import INTERNAL, PUBLIC, reason_name
+
+CONTRACT = Path(__file__).parents[2] / "docs" / "contract.md"
+REASON_PREFIX = "ERROR_REASON_"
+
+
+def example(name: str) -> str:
+    """The fenced block that follows the marker of this name."""
+    found = re.search(
+        rf"<!-- example:{name} -->\n```\w+\n(.*?)```\n", CONTRACT.read_text(), re.DOTALL
+    )
+    assert found, f"docs/contract.md has no example {name!r}"
+    return found[1]
+
+
+def example_content() -> Content:
+    message = json_format.Parse(example("submission"), governance_service_pb2.SubmitRequest())
+    return submission.content(message, "bob")
+
+
+def names_in(form: bytes) -> list[str]:
+    return re.findall(r"^(\w+)=\d+:", form.decode(), re.MULTILINE)
+
+
+def test_the_example_is_hashed_as_the_bytes_that_are_shown() -> None:
+    content = example_content()
+    shown = example("canonical-form").encode()
+    assert canonical_form(content, content.expected_version) == shown
+
+
+def test_the_example_has_the_digest_that_is_shown() -> None:
+    content = example_content()
+    digest = request_digest(content, content.expected_version)
+    assert digest.hex() == example("digest").strip()
+
+
+def test_the_fields_are_listed_in_the_order_they_are_hashed() -> None:
+    plain = example_content()
+    context = plain.context.but(
+        service="shop", region="eu-west-1", correlation_id="c-1", causation_id="e-1"
+    )
+    whole = plain.but(context=context, depends_on=(RequestId("mr-1"),))
+    text = CONTRACT.read_text()
+    table = text[text.index("| fields, in order |") : text.index("Not covered,")]
+    listed = [
+        name
+        for row in table.splitlines()[2:]
+        for name in re.findall(r"`(\w+)`", row.partition("|")[2].partition("|")[0])
+    ]
+    hashed = list(dict.fromkeys(names_in(canonical_form(whole, whole.expected_version))))
+    assert listed == hashed
+
+
+def test_the_header_is_quoted_as_it_is_hashed() -> None:
+    assert f"`{HEADER.decode().strip()}`" in CONTRACT.read_text()
+
+
+def test_every_reason_is_explained() -> None:
+    text = CONTRACT.read_text()
+    reasons = [
+        name.removeprefix(REASON_PREFIX)
+        for name, number in errors_pb2.ErrorReason.items()
+        if number != errors_pb2.ERROR_REASON_UNSPECIFIED
+    ]
+    missing = [reason for reason in reasons if f"`{reason}`" not in text]
+    assert missing == []
+
+
+def test_every_reason_is_listed_with_the_code_it_is_told_with() -> None:
+    listed = set(re.findall(r"^\| `([A-Z_]+)` \| ([A-Z_]+) \|", CONTRACT.read_text(), re.MULTILINE))
+    told = {
+        (reason_name(public.reason), public.code.name) for public in (*PUBLIC.values(), INTERNAL)
+    }
+    assert listed == told

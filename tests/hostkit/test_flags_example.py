@@ -1,0 +1,186 @@
+"""The flags example does what its README says."""
+
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from examples.hosts.flags.server import FLAGS, SCHEMA
+from governance.v1 import execution_pb2, mutation_pb2
+from tests.hostkit.flags_process import flags_host, flags_order, run_script
+from tests.hostkit.support import Caller, database, effects, running
+
+ON = {"enabled": True, "rollout_percent": 25}
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[Caller]:
+    async with running(tmp_path, host=FLAGS, schema=SCHEMA) as caller:
+        yield caller
+
+
+def changes(applied: execution_pb2.Applied) -> list[tuple[str, str | None, str | None]]:
+    return [
+        (
+            change.path,
+            change.before if change.HasField("before") else None,
+            change.after if change.HasField("after") else None,
+        )
+        for change in applied.changes
+    ]
+
+
+async def test_setting_a_flag_reports_each_field_that_changed(host: Caller) -> None:
+    made = (await host.apply(flags_order("1", payload=ON))).applied
+    assert changes(made) == [
+        ("flag/checkout.dark-mode/enabled", None, "true"),
+        ("flag/checkout.dark-mode/rollout_percent", None, "25"),
+    ]
+    changed = (
+        await host.apply(flags_order("2", payload={"rollout_percent": 50, "enabled": True}))
+    ).applied
+    assert changes(changed) == [("flag/checkout.dark-mode/rollout_percent", "25", "50")]
+    assert (changed.previous_version, changed.resulting_version) == ("1", "2")
+    (side_effect,) = changed.side_effects
+    assert side_effect.type == "cache.invalidated"
+    assert side_effect.severity == execution_pb2.SEVERITY_INFO
+
+
+async def test_a_deleted_flag_has_no_version_and_never_gets_an_old_one_again(host: Caller) -> None:
+    await host.apply(flags_order("1"))
+    deleted = (await host.apply(flags_order("2", "flag.delete", payload={}))).applied
+    assert deleted.resulting_version == ""
+    assert [after for _, _, after in changes(deleted)] == [None, None]
+
+    again = (await host.apply(flags_order("3", expected_version=""))).applied
+    assert again.resulting_version == "3"
+
+    gone = await host.apply(flags_order("4", "flag.delete", state="flag/never.was", payload={}))
+    assert gone.refused.reason.code == "FLAG_NOT_FOUND"
+
+
+async def test_roles_gain_and_lose_members(host: Caller) -> None:
+    grant = flags_order("1", "role.grant", "role/admin", {"member": "grace"})
+    granted = (await host.apply(grant)).applied
+    assert changes(granted) == [("role/admin/members/grace", None, "member")]
+    assert [effect.severity for effect in granted.side_effects] == [execution_pb2.SEVERITY_WARNING]
+
+    twice = await host.apply(flags_order("2", "role.grant", "role/admin", {"member": "grace"}))
+    assert twice.refused.reason.code == "MEMBER_ALREADY_HAS_ROLE"
+
+    revoked = await host.apply(flags_order("3", "role.revoke", "role/admin", {"member": "grace"}))
+    assert changes(revoked.applied) == [("role/admin/members/grace", "member", None)]
+
+    missing = await host.apply(flags_order("4", "role.revoke", "role/admin", {"member": "grace"}))
+    assert missing.refused.reason.code == "MEMBER_LACKS_ROLE"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * 60_000,
+        b'{"enabled": true}',
+        b'{"enabled": 1, "rollout_percent": 1}',
+        b'{"enabled": true, "rollout_percent": true}',
+        b'{"enabled": true, "rollout_percent": 101}',
+        b'{"enabled": true, "rollout_percent": -1}',
+        b'{"enabled": true, "rollout_percent": 1.0}',
+        b'{"enabled": true, "rollout_percent": NaN}',
+        b'{"enabled": true, "rollout_percent": 1, "extra": 1}',
+        b'{"enabled": true, "enabled": false, "rollout_percent": 1}',
+        b'{"enabled": true, "rollout_percent": ' + b"9" * 5000 + b"}",
+    ],
+)
+async def test_an_unfit_payload_is_refused_without_effect(
+    host: Caller, tmp_path: Path, payload: bytes
+) -> None:
+    response = await host.apply(flags_order("1", raw_payload=payload))
+    assert response.refused.reason.code == "INVALID_PAYLOAD"
+    assert effects(tmp_path) == {}
+
+
+@pytest.mark.parametrize("member", ["", "x" * 201, "a\nb", "\ud800", 7, None])
+async def test_an_unfit_member_is_refused(host: Caller, member: object) -> None:
+    order = flags_order("1", "role.grant", "role/admin", {"member": member})
+    assert (await host.apply(order)).refused.reason.code == "INVALID_PAYLOAD"
+
+
+async def test_another_content_type_is_refused(host: Caller) -> None:
+    response = await host.apply(flags_order("1", content_type="text/plain"))
+    assert response.refused.reason.code == "INVALID_PAYLOAD"
+
+
+async def test_the_capabilities_tell_what_can_be_taken_back(host: Caller) -> None:
+    kinds = {kind.name: kind for kind in (await host.capabilities()).mutation_types}
+    assert set(kinds) == {"flag.set", "flag.delete", "role.grant", "role.revoke"}
+    assert kinds["flag.set"].reversibility == mutation_pb2.REVERSIBILITY_REVERSIBLE
+    assert kinds["flag.delete"].reversibility == mutation_pb2.REVERSIBILITY_COMPENSABLE
+    assert all(kind.description for kind in kinds.values())
+
+
+async def test_a_touch_makes_what_was_expected_stale(host: Caller, tmp_path: Path) -> None:
+    await host.apply(flags_order("1"))
+
+    touch = ("touch.py", "--database", str(database(tmp_path)))
+    code, output, _ = await run_script(*touch, "flag", "checkout.dark-mode")
+    assert (code, output) == (0, "flag/checkout.dark-mode is at version 2\n")
+
+    stale = await host.apply(flags_order("2", expected_version="1"))
+    assert stale.version_mismatch.current_version == "2"
+
+
+async def test_a_locked_flag_refuses_changes_until_it_is_unlocked(
+    host: Caller, tmp_path: Path
+) -> None:
+    await host.apply(flags_order("1"))
+    touch = ("touch.py", "--database", str(database(tmp_path)))
+    await run_script(*touch, "--lock", "flag", "checkout.dark-mode")
+    for number, mutation_type in enumerate(("flag.set", "flag.delete")):
+        order = flags_order(
+            f"locked-{number}", mutation_type, payload=ON if mutation_type == "flag.set" else {}
+        )
+        assert (await host.apply(order)).refused.reason.code == "FLAG_LOCKED"
+
+    await run_script(*touch, "--no-lock", "flag", "checkout.dark-mode")
+    assert (await host.apply(flags_order("2"))).applied.resulting_version == "4"
+
+
+async def test_a_touch_of_nothing_fails_and_makes_nothing(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.sqlite"
+    code, _, errors = await run_script("touch.py", "--database", str(missing), "flag", "x")
+    assert code == 1
+    assert errors.startswith("touch: ")
+    assert not missing.exists()
+
+
+async def test_the_process_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    async with flags_host(tmp_path) as host:
+        assert (await host.caller.apply(flags_order("1"))).HasField("applied")
+        host.process.send_signal(signal.SIGTERM)
+        assert await host.exited() == 0
+    async with flags_host(tmp_path) as host:
+        assert (await host.caller.apply(flags_order("1"))).replayed
+
+
+async def test_a_second_process_on_the_same_files_is_refused(tmp_path: Path) -> None:
+    async with flags_host(tmp_path):
+        code, _, errors = await run_script(
+            *("server.py", "--listen", "127.0.0.1:0"),
+            *("--database", str(tmp_path / "flags.sqlite")),
+        )
+        assert code == 1
+        assert "in use by another process" in errors
+
+
+async def test_an_unknown_failpoint_is_refused(tmp_path: Path) -> None:
+    code, _, errors = await run_script(
+        *("server.py", "--listen", "127.0.0.1:0", "--database", str(tmp_path / "x.sqlite")),
+        *("--failpoint", "somewhere=kill"),
+    )
+    assert code == 1
+    assert "somewhere" in errors

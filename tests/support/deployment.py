@@ -1,0 +1,343 @@
+"""A sidecar and a real host as processes of their own, with a client that speaks gRPC to them."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from governance.v1 import (
+    decision_pb2,
+    execution_pb2,
+    governance_service_pb2,
+    governance_service_pb2_grpc,
+    mutation_pb2,
+    request_pb2,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TENANT = "acme"
+READY_SECONDS_MAX = 30.0
+CALL_SECONDS_MAX = 30.0
+
+POLICY = """
+[[rule]]
+id = "low-risk-flags"
+effect = "allow"
+mutation_types = ["flag.*"]
+risks = ["low"]
+
+[[rule]]
+id = "two-reviewers"
+effect = "require_approval"
+mutation_types = ["flag.*"]
+risks = ["medium"]
+
+[[rule.step]]
+name = "review"
+
+[[rule.step.requirement]]
+id = "reviewers"
+targets = ["group:reviewers"]
+quorum = 2
+"""
+
+DIRECTORY = "\n".join(
+    f"""
+[[actor]]
+id = "{name}"
+tenants = ["{TENANT}"]
+roles = {roles}
+groups = {groups}
+"""
+    for name, roles, groups in (
+        ("ann", '["submitter"]', "[]"),
+        ("ben", '["approver"]', '["reviewers"]'),
+        ("cleo", '["approver"]', '["reviewers"]'),
+        ("oli", '["operator"]', "[]"),
+        ("ada", '["auditor"]', "[]"),
+    )
+)
+
+
+@dataclass
+class Running:
+    """One process; its output goes to a log file that a failing test can show."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    reader: threading.Thread
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.wait_for_death()
+
+    def stop(self) -> int:
+        """By SIGTERM; answers the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.wait_for_death()
+
+    def wait_for_death(self) -> int:
+        """The exit code, once it has ended."""
+        code = self.process.wait(timeout=READY_SECONDS_MAX)
+        self.reader.join()
+        return code
+
+
+def start(command: list[str], *, log: Path, environment: dict[str, str]) -> Running:
+    """Starts a process and returns when it says that it listens. Raises when it ends instead."""
+    with log.open("a") as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **environment},
+        )
+    ready = threading.Event()
+
+    def read() -> None:
+        assert process.stdout is not None
+        with process.stdout, log.open("a") as copy:
+            for line in process.stdout:
+                copy.write(line)
+                copy.flush()
+                if "listening" in line:
+                    ready.set()
+        ready.set()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    running = Running(process, log, reader)
+    if not ready.wait(READY_SECONDS_MAX) or process.poll() is not None:
+        process.kill()
+        running.wait_for_death()
+        raise AssertionError(f"{command} did not come up:\n{log.read_text()}")
+    return running
+
+
+@dataclass
+class Deployment:
+    """A sidecar and the flags host in one folder, each startable, killable and startable again."""
+
+    home: Path
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        (self.home / "policy.toml").write_text(POLICY)
+        (self.home / "directory.toml").write_text(DIRECTORY)
+
+    @property
+    def target(self) -> str:
+        """Where the sidecar listens."""
+        return f"unix:{self.home}/governor.sock"
+
+    @property
+    def store_url(self) -> str:
+        """Where the sidecar's state lies."""
+        return self.settings.get("GOVERNOR_STORE_URL", f"sqlite:///{self.home}/governor.db")
+
+    @contextmanager
+    def sidecar(self, *, failpoints: str = "") -> Iterator[Running]:
+        """A running sidecar, stopped at the end unless it is dead already."""
+        environment = {
+            "GOVERNOR_LISTEN": self.target,
+            "GOVERNOR_STORE_URL": self.store_url,
+            "GOVERNOR_POLICY_FILE": str(self.home / "policy.toml"),
+            "GOVERNOR_DIRECTORY_FILE": str(self.home / "directory.toml"),
+            "GOVERNOR_HOST_ADDRESS": f"unix:{self.home}/flags.sock",
+            "GOVERNOR_BACKOFF_SECONDS_INITIAL": "0.02",
+            "GOVERNOR_BACKOFF_SECONDS_MAX": "0.2",
+            **self.settings,
+        }
+        if failpoints:
+            environment |= {"GOVERNOR_FAILPOINTS": failpoints, "GOVERNOR_ALLOW_FAILPOINTS": "1"}
+        command = [sys.executable, "-m", "governor", "serve"]
+        running = start(command, log=self.home / "sidecar.log", environment=environment)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+    @contextmanager
+    def host(self, *, failpoint: str = "") -> Iterator[Running]:
+        """A running flags host, stopped at the end unless it is dead already."""
+        command = [
+            sys.executable,
+            "examples/hosts/flags/server.py",
+            "--listen",
+            f"unix:{self.home}/flags.sock",
+            "--database",
+            str(self.database),
+            *(["--failpoint", failpoint] if failpoint else []),
+        ]
+        running = start(command, log=self.home / "host.log", environment={})
+        try:
+            yield running
+        finally:
+            running.stop()
+
+    @property
+    def database(self) -> Path:
+        """The host's own data."""
+        return self.home / "flags.db"
+
+    def effects(self) -> list[str]:
+        """The execution ids of all effects the host ever made: the oracle of every crash test."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            rows = connection.execute("SELECT execution_id FROM effect ORDER BY rowid")
+            return [row[0] for row in rows]
+
+    def touch(self, flag: str) -> None:
+        """Changes a flag behind Governor's back."""
+        script = ["examples/hosts/flags/touch.py", "--database", str(self.database), "flag", flag]
+        subprocess.run([sys.executable, *script], cwd=REPOSITORY, check=True, capture_output=True)
+
+    @contextmanager
+    def client(self, actor: str = "ann") -> Iterator["Client"]:
+        """A client that calls as `actor`."""
+        options = [("grpc.default_authority", "localhost")]
+        with grpc.insecure_channel(self.target, options) as channel:
+            yield Client(governance_service_pb2_grpc.GovernanceServiceStub(channel), actor)
+
+    def verify(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`governor verify` on the store, in a process of its own."""
+        command = [sys.executable, "-m", "governor", "verify", "--store", self.store_url]
+        return subprocess.run(
+            [*command, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        )
+
+
+@dataclass
+class Client:
+    """The stub with an identity and a deadline on every call."""
+
+    stub: governance_service_pb2_grpc.GovernanceServiceStub
+    actor: str
+
+    def call(self, rpc: str, request: Any, *, wait_for_ready: bool = True) -> Any:
+        """Any unary call."""
+        return getattr(self.stub, rpc)(
+            request,
+            timeout=CALL_SECONDS_MAX,
+            metadata=(("governor-actor", self.actor),),
+            wait_for_ready=wait_for_ready,
+        )
+
+    def submit(
+        self,
+        request_id: str,
+        *,
+        flag: str = "checkout",
+        risk: mutation_pb2.Risk = mutation_pb2.RISK_LOW,
+        expected_version: str | None = None,
+        wait_seconds: int | None = None,
+        **fields: Any,
+    ) -> request_pb2.MutationRequest:
+        """Asks for a flag to be switched on."""
+        request = submission(
+            request_id,
+            flag=flag,
+            risk=risk,
+            expected_version=expected_version,
+            wait_seconds=wait_seconds,
+            **fields,
+        )
+        answer: request_pb2.MutationRequest = self.call("Submit", request).request
+        return answer
+
+    def approve(
+        self, request_id: str, request: request_pb2.MutationRequest
+    ) -> request_pb2.MutationRequest:
+        """Votes for what `request` shows."""
+        answer: request_pb2.MutationRequest = self.call(
+            "Approve",
+            governance_service_pb2.ApproveRequest(
+                request_id=request_id, id=request.id, request_digest=request.request_digest
+            ),
+        ).request
+        return answer
+
+    def ended(self, id: str) -> request_pb2.MutationRequest:
+        """The request once it has ended."""
+        while True:
+            answer = self.call(
+                "WaitRequest",
+                governance_service_pb2.WaitRequestRequest(id=id, timeout=Duration(seconds=10)),
+            )
+            if not answer.timed_out:
+                request: request_pb2.MutationRequest = answer.request
+                return request
+
+    def executions(self, id: str) -> list[execution_pb2.Execution]:
+        """All executions of a request, oldest first."""
+        request = governance_service_pb2.GetRequestRequest(id=id)
+        return list(self.call("GetRequest", request).executions)
+
+    def decisions(self, *ids: str) -> list[decision_pb2.Decision]:
+        """The decisions about some requests, or all there are, oldest first."""
+        found: list[decision_pb2.Decision] = []
+        token = ""
+        while True:
+            page = self.call(
+                "ListDecisions",
+                governance_service_pb2.ListDecisionsRequest(
+                    filter=governance_service_pb2.DecisionFilter(
+                        tenant=TENANT, mutation_request_ids=ids
+                    ),
+                    page_size=1000,
+                    page_token=token,
+                ),
+            )
+            found.extend(page.decisions)
+            token = page.next_page_token
+            if not token:
+                return found
+
+
+def submission(
+    request_id: str,
+    *,
+    flag: str,
+    risk: mutation_pb2.Risk = mutation_pb2.RISK_LOW,
+    expected_version: str | None = None,
+    wait_seconds: int | None = None,
+    **fields: Any,
+) -> governance_service_pb2.SubmitRequest:
+    """A submission that switches a flag on."""
+    return governance_service_pb2.SubmitRequest(
+        request_id=request_id,
+        context=mutation_pb2.RuntimeContext(tenant=TENANT),
+        mutation=mutation_pb2.Mutation(
+            type="flag.set",
+            state=mutation_pb2.StateRef(type="flag", id=flag),
+            payload=mutation_pb2.Payload(
+                content_type="application/json", data=b'{"enabled": true, "rollout_percent": 50}'
+            ),
+            expected_version=expected_version,
+        ),
+        intent=mutation_pb2.Intent(risk=risk),
+        wait=None if wait_seconds is None else Duration(seconds=wait_seconds),
+        **fields,
+    )
+
+
+def codes(decisions: list[decision_pb2.Decision]) -> list[str]:
+    """`CATEGORY code` of each, for comparing histories at a glance."""
+    category = decision_pb2.DecisionCategory
+    return [
+        f"{category.Name(d.category).removeprefix('DECISION_CATEGORY_')} {d.code}"
+        for d in decisions
+    ]

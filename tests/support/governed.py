@@ -1,0 +1,390 @@
+"""The whole application over a real store in a folder and a host in memory, one life after another.
+
+Composed as the composition root does it. Time is the test's: nothing happens by itself, and
+`pass_time` brings about, in order, whatever falls due.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from governor.domain.approval import VoteKind
+from governor.domain.execution import Execution
+from governor.domain.request import (
+    Content,
+    Intent,
+    MutationRequest,
+    Payload,
+    Risk,
+    RuntimeContext,
+    StateRef,
+)
+from governor.domain.values import Micros, Reason, RequestId, Revision
+from governor.storage.open import open_store
+from governor.usecases import cancel as canceling
+from governor.usecases import execute as executing
+from governor.usecases import resolve as resolving
+from governor.usecases import submit as submitting
+from governor.usecases import supersede as superseding
+from governor.usecases import vote as voting
+from governor.usecases.app import App, Limits
+from governor.usecases.commands import (
+    Caller,
+    Cancel,
+    CastVote,
+    Changed,
+    Execute,
+    ResolveExecution,
+    Submit,
+    Submitted,
+    Supersede,
+)
+from governor.usecases.dependencies import Dependencies
+from governor.usecases.execution_manager import ExecutionManager
+from governor.usecases.ports import Entry
+from governor.usecases.tail import Tail
+from governor.usecases.timers import Timers
+from governor.usecases.waiting import Waiters
+from tests.support.builders import (
+    MICROS_PER_SECOND,
+    ManualClock,
+    SequentialIds,
+    decode_entry,
+    encode_entry,
+)
+from tests.support.people import RITA, TENANT, PlainDirectory, PlainPolicy
+from tests.support.recording import RecordingTracing
+from tests.support.scripted_host import ScriptedHost
+from tests.support.watched_store import WatchedStore
+
+# Between two calls of store or host, a use case takes a few turns of the loop: a task's start, a
+# wake-up, a shield. After so many turns without a call, nobody is about to make one.
+_TURNS_TO_BE_SURE = 12
+_LEDGER_MAX = 100_000
+
+
+class CrashError(Exception):
+    """What the store's thread meets where the process dies."""
+
+
+class Governed:
+    """The sidecar, its callers, and what surrounds it."""
+
+    def __init__(self, folder: Path, limits: Limits, host: ScriptedHost) -> None:
+        self._url = f"sqlite:///{folder}/governor.db"
+        self._limits = limits
+        self._calls = 0
+        self._outside: set[asyncio.Task[Any]] = set()
+        self.host = host
+        self.clock = ManualClock()
+        self.ids = SequentialIds()
+        self.policy = PlainPolicy()
+        self.directory = PlainDirectory()
+        self.tracing = RecordingTracing()
+        self.dies_at: deque[str] = deque()
+        self.is_dead = asyncio.Event()
+        self.app: App
+        self.store: WatchedStore
+        self.executions: ExecutionManager
+        self.timers: Timers
+        self.dependencies: Dependencies
+
+    # --- Its lives ------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Composes the application over what the store's file holds; nothing is taken up yet."""
+        self._outside = asyncio.all_tasks()
+        self.is_dead.clear()
+        real = await open_store(
+            self._url, encode=encode_entry, failpoints=self._pass_by, migrate=True
+        )
+        self.store = WatchedStore(real)
+        tail = Tail(head=self.store.head.revision, entries_max=self._limits.tail_entries_max)
+        waiters = Waiters(waiters_max=self._limits.waiters_max)
+        self.executions, self.timers, self.dependencies = (
+            ExecutionManager(),
+            Timers(),
+            Dependencies(),
+        )
+        self.app = App(
+            store=self.store,
+            host=self.host,
+            policy=self.policy,
+            directory=self.directory,
+            clock=self.clock,
+            ids=self.ids,
+            tracing=self.tracing,
+            executions=self.executions,
+            waiters=waiters,
+            tail=tail,
+            limits=self._limits,
+            failpoints=self._pass_by,
+        )
+        self.store.listen(tail.publish)
+        self.store.listen(waiters.publish)
+        self.executions.attach(self.app)
+        self.dependencies.attach(self.app)
+        self.timers.attach(self.app)
+
+    async def start(self) -> None:
+        """Takes up what a former life left."""
+        await self.executions.start()
+        await self.dependencies.start()
+        if self.host.is_reachable:
+            await self.host.capabilities()
+
+    async def close(self) -> None:
+        """Goes down as it should."""
+        self.app.tail.close()
+        await self.timers.stop()
+        await self.dependencies.stop()
+        await self.executions.drain(0)
+        await self.store.close()
+
+    async def crash(self) -> None:
+        """Dies where it stands; nothing is finished, and nobody is told."""
+        self._die()
+        while running := asyncio.all_tasks() - self._outside - {asyncio.current_task()}:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        await self.store.close()
+        self.host.forget_sidecar()
+
+    async def restart(self) -> None:
+        """A crash, and the next life."""
+        await self.crash()
+        await self.open()
+        await self.start()
+
+    async def dies_during(self, call: Coroutine[Any, Any, object]) -> None:
+        """A call that is never answered, because the process dies on the way."""
+        calling = asyncio.ensure_future(call)
+        dying = asyncio.ensure_future(self.is_dead.wait())
+        await asyncio.wait((calling, dying), return_when=asyncio.FIRST_COMPLETED)
+        await self.quiet()
+        assert self.is_dead.is_set(), "it lives"
+        assert not calling.done() or calling.cancelled(), "the caller was answered"
+
+    def _pass_by(self, name: str) -> None:
+        if self.dies_at and self.dies_at[0] == name:
+            self.dies_at.popleft()
+            self._die()
+            if name.startswith("store."):
+                raise CrashError(name)  # in the writer's thread, which goes on to be closed
+            raise asyncio.CancelledError
+
+    def _die(self) -> None:
+        self.store.is_dead = True
+        self.is_dead.set()
+
+    # --- Time -----------------------------------------------------------------------------------
+
+    async def quiet(self) -> None:
+        """Returns when nothing more happens unless time passes, somebody acts or the host does."""
+        turns = 0
+        while turns < _TURNS_TO_BE_SURE:
+            if self.store.on_their_way and not self.store.is_dead:
+                await self.store.at_rest()
+                turns = 0
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def pass_time(self, seconds: float) -> None:
+        """Time passes: sleepers wake and timers fire in their order, each at its moment."""
+        end = Micros(self.clock.now() + round(seconds * MICROS_PER_SECOND))
+        await self.quiet()
+        while (moment := await self._next_moment()) is not None and moment <= end:
+            await self._reach(moment)
+        await self._reach(end)
+
+    async def _next_moment(self) -> Micros | None:
+        due_at = await self.store.next_due()
+        moments = [
+            max(moment, self.clock.now())
+            for moment in (self.clock.next_wake, due_at)
+            if moment is not None
+        ]
+        return min(moments, default=None)
+
+    async def _reach(self, moment: Micros) -> None:
+        self.clock.advance((moment - self.clock.now()) / MICROS_PER_SECOND)
+        await self.timers.run_due()
+        await self.quiet()
+
+    # --- What callers do ------------------------------------------------------------------------
+
+    async def submit(self, actor: str = RITA, **fields: Any) -> MutationRequest:
+        """The request as the answer shows it."""
+        return (await self.submitted(actor, **fields)).request
+
+    async def submitted(
+        self, actor: str = RITA, *, key: str | None = None, **fields: Any
+    ) -> Submitted:
+        """The whole answer. `fields` are those of the command, or else of its content."""
+        names = ("expires_at", "validate_only", "wait_seconds")
+        options = {name: fields.pop(name) for name in names if name in fields}
+        command = Submit(
+            request_id=key or self.next_key(), content=content(actor, **fields), **options
+        )
+        return await submitting.submit(self.app, caller(actor), command)
+
+    async def vote(
+        self,
+        voter: str,
+        request: MutationRequest,
+        kind: VoteKind = VoteKind.APPROVE,
+        *,
+        key: str | None = None,
+        **options: Any,
+    ) -> Changed:
+        """Votes on what `request` shows."""
+        command = CastVote(
+            request_id=key or self.next_key(),
+            id=request.id,
+            kind=kind,
+            digest=request.progress.digest,
+            **options,
+        )
+        return await voting.vote(self.app, caller(voter), command)
+
+    async def approve(self, voter: str, request: MutationRequest) -> MutationRequest:
+        return (await self.vote(voter, request)).request
+
+    async def reject(self, voter: str, request: MutationRequest) -> MutationRequest:
+        return (await self.vote(voter, request, VoteKind.REJECT)).request
+
+    async def cancel(
+        self, actor: str, request: MutationRequest, *, key: str | None = None, **options: Any
+    ) -> MutationRequest:
+        command = Cancel(request_id=key or self.next_key(), id=request.id, **options)
+        return (await canceling.cancel(self.app, caller(actor), command)).request
+
+    async def supersede(
+        self,
+        actor: str,
+        request: MutationRequest,
+        *,
+        key: str | None = None,
+        etag: str = "",
+        **fields: Any,
+    ) -> Changed:
+        """Replaces `request`; `fields` are those of the new content."""
+        command = Supersede(
+            request_id=key or self.next_key(),
+            id=request.id,
+            content=content(actor, **{"state": request.state, **fields}),
+            etag=etag,
+        )
+        return await superseding.supersede(self.app, caller(actor), command)
+
+    async def execute(
+        self, actor: str, request: MutationRequest, *, key: str | None = None, **options: Any
+    ) -> Changed:
+        command = Execute(request_id=key or self.next_key(), id=request.id, **options)
+        return await executing.execute(self.app, caller(actor), command)
+
+    async def resolve(
+        self,
+        actor: str,
+        execution: Execution,
+        resulting_version: str | None,
+        *,
+        key: str | None = None,
+        **options: Any,
+    ) -> Changed:
+        command = ResolveExecution(
+            request_id=key or self.next_key(),
+            execution_id=execution.id,
+            resulting_version=resulting_version,
+            reason=Reason(code="LOOKED"),
+            **options,
+        )
+        return await resolving.resolve_execution(self.app, caller(actor), command)
+
+    def next_key(self) -> str:
+        """An idempotency key that nobody used."""
+        self._calls += 1
+        return f"call-{self._calls}"
+
+    # --- What stands ----------------------------------------------------------------------------
+
+    async def now(self, request: MutationRequest) -> MutationRequest:
+        """The request as it stands by now."""
+        found = await self.store.request(request.id)
+        assert found is not None
+        return found
+
+    async def executions_of(self, request: MutationRequest) -> tuple[Execution, ...]:
+        """Its executions, oldest first."""
+        return await self.store.executions_of(request.id)
+
+    async def execution_of(self, request: MutationRequest) -> Execution:
+        """Its latest execution."""
+        return (await self.executions_of(request))[-1]
+
+    async def ledger(self, after: int = 0) -> list[Entry]:
+        """All entries, oldest first."""
+        stored = await self.store.entries(after=Revision(after), limit=_LEDGER_MAX)
+        return [decode_entry(entry.data) for entry in stored]
+
+    async def history(self, request: MutationRequest | RequestId) -> list[str]:
+        """The decisions about a request, as `CATEGORY code`."""
+        id = request.id if isinstance(request, MutationRequest) else request
+        return [
+            f"{entry.decision.code.category} {entry.decision.code.text}"
+            for entry in await self.ledger()
+            if entry.decision.request_id == id
+        ]
+
+    async def changes_nothing(self, call: Awaitable[object], refusal: type[Exception]) -> Exception:
+        """Awaits a call that must be refused and must leave the ledger as it was."""
+        before = self.store.head
+        try:
+            await call
+        except refusal as refused:
+            assert self.store.head == before, "a refused call has written"
+            return refused
+        raise AssertionError(f"the call was not refused with {refusal.__name__}")
+
+
+@asynccontextmanager
+async def governed(
+    folder: Path,
+    *,
+    limits: Limits | None = None,
+    host: ScriptedHost | None = None,
+    prepare: Callable[[Governed], object] = lambda _: None,
+) -> AsyncIterator[Governed]:
+    """A running application, closed at the end; `prepare` sees it before it is opened."""
+    sidecar = Governed(folder, limits or Limits(), host or ScriptedHost())
+    prepare(sidecar)
+    await sidecar.open()
+    try:
+        await sidecar.start()
+        yield sidecar
+    finally:
+        if sidecar.is_dead.is_set():
+            await sidecar.crash()
+        else:
+            await sidecar.close()
+
+
+def caller(actor: str) -> Caller:
+    return Caller(actor=actor, traceparent=f"00-{actor}")
+
+
+def content(actor: str = RITA, **changes: Any) -> Content:
+    """A low-risk change of the flag `checkout`, or of the state called `flag`."""
+    state = changes.pop("state", StateRef(type="flag", id=changes.pop("flag", "checkout")))
+    plain = Content(
+        context=RuntimeContext(tenant=changes.pop("tenant", TENANT), actor=actor),
+        mutation_type="flag.set",
+        state=state,
+        payload=Payload(content_type="application/json", data=b'{"on":true}'),
+        intent=Intent(risk=changes.pop("risk", Risk.LOW)),
+    )
+    return plain.but(**changes)

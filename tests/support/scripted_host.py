@@ -1,0 +1,294 @@
+"""A host in memory that keeps every promise it announces, and whose calls go wrong as a test says."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+
+from governor.domain.errors import HostUnavailable
+from governor.domain.execution import (
+    Applied,
+    ApplyAnswer,
+    Busy,
+    Execution,
+    Fenced,
+    InDoubt,
+    LookupAnswer,
+    NotSeen,
+    Outcome,
+    Refused,
+    VersionMismatch,
+)
+from governor.domain.request import MutationRequest, Slot, StateRef
+from governor.domain.values import ExecutionId, Reason, RequestId
+from governor.usecases.ports import Capabilities, Order, Validation
+
+EXACTLY_ONCE = Capabilities(contract_version="governance.v1", exactly_once=True)
+COMPARING = EXACTLY_ONCE.but(compare_and_apply=True)
+AT_MOST_ONCE = Capabilities(contract_version="governance.v1")
+
+UNHEARD = InDoubt(reason=Reason(code="UNAVAILABLE", message="the host does not answer"))
+BUSY = Busy(reason=Reason(code="ABORTED", message="come again"))
+NO = Refused(reason=Reason(code="NO_SUCH_FLAG", message="there is no such flag"))
+
+
+class Loss(Enum):
+    """How a call can go wrong on its way. The caller hears nothing in any case."""
+
+    ORDER = "it never arrives"
+    ANSWER = "it is carried out, and the answer is lost"
+    DELAY = "it arrives when `deliver` is called"
+    SILENCE = "it never arrives, and the caller waits until the gate `deadlines` is opened"
+
+
+class Kind(StrEnum):
+    """What was called."""
+
+    APPLY = "APPLY"
+    LOOKUP = "LOOKUP"
+    FENCE = "FENCE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call as it was sent, also where it never arrived."""
+
+    kind: Kind
+    execution_id: ExecutionId
+    fencing_token: int
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """One change that was really made."""
+
+    execution_id: ExecutionId
+    request_id: RequestId
+    slot: Slot
+    digest: bytes
+    payload: bytes
+    approvers: tuple[str, ...]
+    version: str
+
+
+@dataclass(slots=True)
+class Record:
+    """What the host remembers of one execution."""
+
+    fencing_token: int = 0
+    tombstone: bool = False
+    digest: bytes = b""
+    outcome: Outcome | None = None
+
+
+class Gate:
+    """A place that calls pass, and wait at while it is shut."""
+
+    def __init__(self, *, is_open: bool = True) -> None:
+        self._open = asyncio.Event()
+        self.waiting = 0
+        if is_open:
+            self.open()
+
+    def shut(self) -> None:
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def passed(self) -> None:
+        self.waiting += 1
+        try:
+            await self._open.wait()
+        finally:
+            self.waiting -= 1
+
+
+Turn = Loss | ApplyAnswer | LookupAnswer
+
+
+@dataclass(slots=True)
+class ScriptedHost:
+    """Implements governor.usecases.ports.Host.
+
+    Each call that arrives takes the next turn of `script`: a Loss, or an answer that is given as it
+    stands and for which the host does nothing. Without a turn the host does what it promises.
+    `effects` is the oracle: everything that was ever really changed.
+    """
+
+    promises: Capabilities = COMPARING
+    is_reachable: bool = True
+    refusal: Refused | None = None
+    violations: tuple[Reason, ...] = ()
+    script: deque[Turn] = field(default_factory=deque)
+    calls: list[Call] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    records: dict[ExecutionId, Record] = field(default_factory=dict)
+    orders: Gate = field(default_factory=Gate)
+    answers: Gate = field(default_factory=Gate)
+    deadlines: Gate = field(default_factory=lambda: Gate(is_open=False))
+    applying: Counter[Slot] = field(default_factory=Counter)
+    applying_max: int = 0
+    applying_per_state_max: int = 0
+    _known: Capabilities | None = None
+    _versions: Counter[Slot] = field(default_factory=Counter)
+    _delayed: list[Callable[[], object]] = field(default_factory=list)
+
+    # --- What a test does -----------------------------------------------------------------------
+
+    def touch(self, slot: Slot) -> str:
+        """Changes a state behind Governor's back; answers its new version."""
+        self._versions[slot] += 1
+        return self.version(slot)
+
+    def version(self, slot: Slot) -> str:
+        """The state's version; empty while there is no such state."""
+        return str(self._versions[slot] or "")
+
+    def deliver(self) -> None:
+        """Everything that was delayed arrives now, in the order in which it was sent."""
+        delayed, self._delayed = self._delayed, []
+        for arrive in delayed:
+            arrive()
+
+    def sent(self, kind: Kind) -> list[Call]:
+        """The calls of one kind, in order."""
+        return [call for call in self.calls if call.kind is kind]
+
+    def forget_sidecar(self) -> None:
+        """A new sidecar has not asked for the promises yet."""
+        self._known = None
+
+    # --- The port -------------------------------------------------------------------------------
+
+    async def capabilities(self) -> Capabilities:
+        self._reach()
+        self._known = self.promises
+        return self.promises
+
+    @property
+    def known_capabilities(self) -> Capabilities | None:
+        return self._known
+
+    async def state_version(self, tenant: str, state: StateRef) -> str:
+        self._reach()
+        return self.version((tenant, state.type, state.id))
+
+    async def validate(self, request: MutationRequest) -> Validation:
+        self._reach()
+        return Validation(violations=self.violations, current_version=self.version(request.slot))
+
+    async def apply(self, order: Order, *, traceparent: str) -> ApplyAnswer:
+        self._note(Kind.APPLY, order.execution, traceparent)
+        with self._counted(order.execution.slot):
+            answer = await self._take(lambda: self._apply(order))
+        assert not isinstance(answer, NotSeen), "no host answers an order with not seen"
+        return answer
+
+    async def lookup(self, execution: Execution, *, fence: bool, traceparent: str) -> LookupAnswer:
+        self._note(Kind.FENCE if fence else Kind.LOOKUP, execution, traceparent)
+        return await self._take(lambda: self._lookup(execution, fence))
+
+    # --- The way there and back -----------------------------------------------------------------
+
+    def _reach(self) -> None:
+        if not self.is_reachable:
+            raise HostUnavailable("the host does not answer")
+
+    def _note(self, kind: Kind, execution: Execution, traceparent: str) -> None:
+        self.calls.append(
+            Call(
+                kind=kind,
+                execution_id=execution.id,
+                fencing_token=execution.fencing_token,
+                traceparent=traceparent,
+            )
+        )
+
+    @contextmanager
+    def _counted(self, slot: Slot) -> Iterator[None]:
+        self.applying[slot] += 1
+        self.applying_max = max(self.applying_max, self.applying.total())
+        self.applying_per_state_max = max(self.applying_per_state_max, self.applying[slot])
+        try:
+            yield
+        finally:
+            self.applying[slot] -= 1
+
+    async def _take(self, handle: Callable[[], LookupAnswer]) -> LookupAnswer:
+        if not self.is_reachable:
+            return UNHEARD
+        await self.orders.passed()
+        turn = self.script.popleft() if self.script else None
+        if turn is Loss.SILENCE:
+            await self.deadlines.passed()
+        answer = self._answer(turn, handle)
+        await self.answers.passed()
+        return answer
+
+    def _answer(self, turn: Turn | None, handle: Callable[[], LookupAnswer]) -> LookupAnswer:
+        match turn:
+            case None:
+                return handle()
+            case Loss.ORDER | Loss.SILENCE:
+                return UNHEARD
+            case Loss.ANSWER:
+                handle()
+                return UNHEARD
+            case Loss.DELAY:
+                self._delayed.append(handle)
+                return UNHEARD
+            case _:
+                return turn
+
+    # --- The promises ---------------------------------------------------------------------------
+
+    def _apply(self, order: Order) -> ApplyAnswer:
+        execution = order.execution
+        if not self.promises.exactly_once:
+            return self._conclude(order)
+        record = self.records.setdefault(execution.id, Record())
+        if execution.fencing_token < record.fencing_token or record.tombstone:
+            return Fenced()
+        record.fencing_token = execution.fencing_token
+        if record.outcome is None:
+            record.outcome, record.digest = self._conclude(order), execution.digest
+        elif record.digest != execution.digest:
+            return Refused(reason=Reason(code="EXECUTION_DIGEST_MISMATCH"))
+        return record.outcome
+
+    def _lookup(self, execution: Execution, fence: bool) -> LookupAnswer:
+        if not self.promises.exactly_once:
+            return InDoubt(reason=Reason(code="UNIMPLEMENTED"))
+        record = self.records.setdefault(execution.id, Record())
+        if execution.fencing_token < record.fencing_token:
+            return Fenced()
+        record.fencing_token = execution.fencing_token
+        if record.outcome is not None:
+            return record.outcome
+        record.tombstone = record.tombstone or fence
+        return NotSeen(fenced=record.tombstone)
+
+    def _conclude(self, order: Order) -> Outcome:
+        if self.refusal is not None:
+            return self.refusal
+        execution, slot = order.execution, order.execution.slot
+        before = self.version(slot)
+        if self.promises.compare_and_apply and execution.expected_version not in (None, before):
+            return VersionMismatch(current_version=before)
+        after = self.touch(slot)
+        self.effects.append(
+            Effect(
+                execution_id=execution.id,
+                request_id=execution.request_id,
+                slot=slot,
+                digest=execution.digest,
+                payload=order.request.content.payload.data,
+                approvers=order.approvers,
+                version=after,
+            )
+        )
+        return Applied(resulting_version=after, previous_version=before)
