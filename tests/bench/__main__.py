@@ -8,6 +8,7 @@ call. Figures of different runs or machines must not be compared; ratios may.
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -79,26 +80,25 @@ def run(target: str, template: bytes, seconds: float) -> dict[str, Result]:
     }
 
 
-def plans(
-    target: str, path: str, template: bytes, seconds: float
-) -> Iterator[tuple[str, Plan]]:
+def plans(target: str, path: str, template: bytes, seconds: float) -> Iterator[tuple[str, Plan]]:
     """The loads: closed loops of several sizes, then a steady pace."""
-    shared = {
-        "target": target,
-        "path": path,
-        "message_hex": template.hex(),
-        "seconds": seconds,
-        "metadata": ACTOR,
-    }
+    basic = Plan(
+        target=target,
+        path=path,
+        message_hex=template.hex(),
+        callers=1,
+        seconds=seconds,
+        metadata=ACTOR,
+    )
     for index, callers in enumerate(CALLERS):
-        yield str(callers), Plan(callers=callers, first_number=index * 10**8, **shared)
+        yield str(callers), replace(basic, callers=callers, first_number=index * 10**8)
     yield (
         f"{PACED_PER_SECOND:g}/s",
-        Plan(
+        replace(
+            basic,
             callers=PACED_CALLERS,
             rate_per_second=PACED_PER_SECOND,
             first_number=len(CALLERS) * 10**8,
-            **shared,
         ),
     )
 

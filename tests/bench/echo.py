@@ -18,7 +18,7 @@ async def serve(target: str, answer_bytes: int) -> None:
     async def call(_: bytes, __: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         return answer
 
-    handler = grpc.unary_unary_rpc_method_handler(call)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(call)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("bench.Echo", {"Call": handler}),)

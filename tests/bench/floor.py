@@ -39,9 +39,7 @@ def report(console: Console, home: Path, seconds: float) -> None:
         table.add_column(column, justify="right")
     table.add_row("one durable SQLite transaction per call", f"{floor:,.0f}", "1.00")
     for committers in (1, 64, 256):
-        rate = asyncio.run(
-            commits_per_second(home / f"store-{committers}.db", committers, seconds)
-        )
+        rate = asyncio.run(commits_per_second(home / f"store-{committers}.db", committers, seconds))
         name = f"group commit, {committers} committers"
         table.add_row(name, f"{rate:,.0f}", f"{rate / floor:.2f}")
     console.print(table)

@@ -1,6 +1,7 @@
 """The messages the benchmark sends: a submission of ordinary size, numbered by the generator."""
 
 from google.protobuf.duration_pb2 import Duration
+
 from governance.v1 import governance_service_pb2 as service
 from governance.v1 import mutation_pb2, request_pb2
 
@@ -11,9 +12,9 @@ of its own."""
 
 def submit_template(*, on_execute: bool, wait: bool) -> bytes:
     """A serialised SubmitRequest with NUMBER in its request_id and state id."""
-    mode = (
-        request_pb2.EXECUTION_MODE_ON_EXECUTE if on_execute else request_pb2.EXECUTION_MODE_AUTOMATIC
-    )
+    mode = request_pb2.EXECUTION_MODE_AUTOMATIC
+    if on_execute:
+        mode = request_pb2.EXECUTION_MODE_ON_EXECUTE
     request = service.SubmitRequest(
         request_id=f"bench-{NUMBER}",
         context=mutation_pb2.RuntimeContext(

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import grpc
-from governance.v1 import governance_service_pb2 as service
-from governance.v1 import governance_service_pb2_grpc as stubs
 from rich.console import Console
 from rich.table import Table
 
+from governance.v1 import governance_service_pb2 as service
+from governance.v1 import governance_service_pb2_grpc as stubs
 from tests.bench import processes
 from tests.bench.generator import Plan
 from tests.bench.messages import submit_template
@@ -72,9 +72,7 @@ def read_everything(target: str) -> tuple[int, float]:
             after_revision=0, filter=service.DecisionFilter(tenant="bench")
         )
         begun, messages = time.perf_counter(), 0
-        stream = stub.StreamDecisions(
-            request, timeout=120, metadata=(("governor-actor", "bench"),)
-        )
+        stream = stub.StreamDecisions(request, timeout=120, metadata=(("governor-actor", "bench"),))
         for message in stream:
             if message.HasField("caught_up"):
                 stream.cancel()

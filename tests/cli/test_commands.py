@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from governance.v1 import governance_service_pb2 as service
 from governor.cli.exits import ExitCode
 from governor.cli.main import app
+from governor.cli.review import digest_of
 from tests.support.deployment import TENANT, Deployment
 
 PAYLOAD = '{"enabled": true, "rollout_percent": 25}'
@@ -73,7 +75,9 @@ def test_what_waits_for_people_ends_with_pending_only_if_one_waits(governor: She
     assert governor(f"{line} --wait 10s", "-p", PAYLOAD).exit_code == ExitCode.PENDING
 
 
-def test_everything_that_can_be_said_of_a_mutation_arrives(governor: Shell) -> None:
+def test_everything_that_can_be_said_of_a_mutation_arrives_and_is_under_its_digest(
+    governor: Shell, deployment: Deployment
+) -> None:
     first = governor.submitted("first")
     options = f"""
         --expected-version 3 --stale renew --mode on-execute --execute-after 2h --expires 3d
@@ -113,6 +117,9 @@ def test_everything_that_can_be_said_of_a_mutation_arrives(governor: Shell) -> N
         "PENDING_REASON_SCHEDULE",
         "PENDING_REASON_DEPENDENCY",
     }
+    with deployment.client("ben") as ben:
+        seen = ben.call("GetRequest", service.GetRequestRequest(id=id)).request
+    assert digest_of(seen) == seen.request_digest
 
 
 def test_a_payload_comes_from_stdin_too_and_need_not_be_json(governor: Shell) -> None:

@@ -33,8 +33,8 @@ def lines(running: Running) -> list[str]:
     return running.log.read_text().splitlines()
 
 
-def wait_for_line(running: Running, words: str) -> None:
-    """Bounded by the log's end: the process is asked until it has said it."""
+def wait_for_line(running: Running, words: str) -> str:
+    """The line with these words, as soon as the process has said it."""
     with subprocess.Popen(
         ["tail", "-n", "+1", "-f", str(running.log)], stdout=subprocess.PIPE, text=True
     ) as tail:
@@ -42,7 +42,7 @@ def wait_for_line(running: Running, words: str) -> None:
         try:
             for line in tail.stdout:
                 if words in line:
-                    return
+                    return line
         finally:
             tail.kill()
     raise AssertionError(f"never said: {words}")
@@ -199,15 +199,13 @@ def test_with_mutual_tls_the_certificate_says_who_calls_and_the_header_says_noth
     command = [sys.executable, "-m", "governor", "serve"]
     running = start(command, log=tmp_path / "sidecar.log", environment=settings)
     try:
-        wait_for_line(running, "address")
-        found = re.search(r"127\.0\.0\.1:\d+", running.log.read_text())
-        assert found
+        address = wait_for_line(running, "127.0.0.1:").split()[-1]
         line = "submit -t flag.set -s flag/a --risk medium -p {} --json --timeout 5s"
 
         def submit(name: str, *more: str) -> tuple[int, str]:
             own = ("--tls-certificate", f"{certificates}/{name}.pem")
             key = ("--tls-key", f"{certificates}/{name}.key")
-            ca = ("--tls-ca", f"{certificates}/ca.pem", "--address", found[0])
+            ca = ("--tls-ca", f"{certificates}/ca.pem", "--address", address)
             arguments = (*line.split(), "--tenant", TENANT, *ca, *own, *key, *more)
             result = CliRunner().invoke(app, arguments, env=dict(os.environ))
             return result.exit_code, result.stdout

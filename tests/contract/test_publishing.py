@@ -85,6 +85,22 @@ async def test_a_listener_that_fails_does_not_keep_anybody_waiting(
     assert "a listener failed on a batch" in caplog.text
 
 
+async def test_the_observer_is_told_of_every_transaction(
+    store: SqlStore, turnstile: Turnstile
+) -> None:
+    """How many commits it took on, losers included, and how long the first of them waited."""
+    told: list[tuple[int, float]] = []
+    store.observe(lambda commits, seconds: told.append((commits, seconds)))
+    await turnstile.together(
+        store,
+        submission(make_request("a")),
+        submission(make_request("a")),
+        submission(make_request("b")),
+    )
+    assert [commits for commits, _ in told] == [1, 3]
+    assert all(seconds > 0 for _, seconds in told)
+
+
 async def test_the_commit_of_a_caller_who_left_is_whole(
     store: SqlStore, turnstile: Turnstile
 ) -> None:

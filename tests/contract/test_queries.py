@@ -332,6 +332,30 @@ async def test_a_request_that_ends_is_no_longer_unfinished(store: SqlStore) -> N
     assert ids(await store.unfinished(after=None, limit=10)) == [request.id]
 
 
+async def test_pending_requests_are_counted_by_every_reason_they_wait_for(
+    store: SqlStore,
+) -> None:
+    """One that waits for two counts for both; nobody else counts, in whichever tenant."""
+    (waiting,) = await put(
+        store,
+        make_request(
+            "both",
+            status=Status.PENDING,
+            waits_for=(PendingReason.APPROVAL, PendingReason.SCHEDULE),
+        ),
+    )
+    await put(
+        store,
+        make_request(
+            "one", tenant="bolt", status=Status.PENDING, waits_for=(PendingReason.APPROVAL,)
+        ),
+        make_request("none"),
+    )
+    assert await store.pending_counts() == {PendingReason.APPROVAL: 2, PendingReason.SCHEDULE: 1}
+    await store.commit(change(moved(waiting, Status.CANCELED)))
+    assert await store.pending_counts() == {PendingReason.APPROVAL: 1}
+
+
 async def test_the_dependents_of_a_request_are_those_that_still_wait(store: SqlStore) -> None:
     """Oldest first; one that has ended waits for nothing."""
     base, other = await put(store, make_request("base"), make_request("other"))

@@ -1,5 +1,6 @@
 """SIGKILL around each of the four beats: one effect, a complete history, every time."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -46,10 +47,8 @@ def test_a_sidecar_killed_anywhere_leaves_one_effect_and_a_complete_history(
     deployment = Deployment(tmp_path)
     with deployment.host():
         with deployment.sidecar(failpoints=failpoint) as doomed, deployment.client() as ann:
-            try:
+            with suppress(grpc.RpcError):  # the answer may be lost
                 ann.submit("first", expected_version="")
-            except grpc.RpcError as error:
-                assert error.code() is grpc.StatusCode.UNAVAILABLE
             assert doomed.wait_for_death() == -9
 
         with deployment.sidecar(), deployment.client() as ann:
@@ -117,10 +116,8 @@ def test_a_recovery_that_is_killed_itself_is_recovered(tmp_path: Path) -> None:
             "recover.after_reclaim=kill",
         ):
             with deployment.sidecar(failpoints=failpoint) as doomed, deployment.client() as ann:
-                try:
+                with suppress(grpc.RpcError):  # the answer may be lost
                     ann.submit("first", expected_version="", wait_seconds=20)
-                except grpc.RpcError as error:
-                    assert error.code() is grpc.StatusCode.UNAVAILABLE
                 assert doomed.wait_for_death() == -9
         with deployment.sidecar(), deployment.client() as ann:
             request = ann.ended(ann.submit("first", expected_version="").id)

@@ -205,6 +205,8 @@ OTHER: dict[tuple[str, str], Any] = {
 }
 NOT_TAKEN_FROM_THE_CONTENT = {
     ("Content", "expected_version"),  # passed beside it: renewal and revalidation move it
+    ("Payload", "size_bytes"),  # follows from data, as its digest does
+    ("Payload", "sha256"),
 }
 PARTS = (Content, RuntimeContext, StateRef, Payload, Intent, Evidence)
 

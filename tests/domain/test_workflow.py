@@ -153,7 +153,7 @@ def test_a_vote_records_the_person_the_round_the_step_and_the_digest() -> None:
     assert granted.facts == {
         "person": "ann",
         "round": "1",
-        "step": "0",
+        "step": "review",
         "digest": asked.progress.digest.hex(),
     }
 

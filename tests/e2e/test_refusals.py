@@ -1,7 +1,7 @@
 """What is refused over the wire names its cause, leaks nothing, and leaves the store as it was."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,6 +12,8 @@ from grpc_status import rpc_status
 from governance.v1 import governance_service_pb2 as service
 from governance.v1 import mutation_pb2, request_pb2
 from tests.support.deployment import TENANT, Client, Deployment, submission
+
+Spoiler = Callable[[service.SubmitRequest], object]
 
 DRIVER_WORDS = ("sqlite", "sqlalchemy", "asyncpg", "traceback", "select ", "insert ")
 
@@ -28,7 +30,7 @@ def refused(call: Callable[[], Any]) -> tuple[grpc.StatusCode, error_details_pb2
     """The code, the ErrorInfo and the BadRequest (or None) of a call that must fail."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    status = rpc_status.from_call(caught.value)
+    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]  # it is a Call as well
     assert status is not None, f"no details: {caught.value}"
     info, bad_request = error_details_pb2.ErrorInfo(), None
     for detail in status.details:
@@ -48,7 +50,7 @@ def head(client: Client) -> int:
     return len(client.decisions())
 
 
-def invalid_submissions() -> Iterator[tuple[str, Callable[[service.SubmitRequest], None]]]:
+def invalid_submissions() -> Iterator[tuple[str, Spoiler]]:
     """A field path, and how to break the rule behind it."""
     yield "request_id", lambda r: r.ClearField("request_id")
     yield "request_id", lambda r: setattr(r, "request_id", "x" * 1000)
@@ -72,7 +74,7 @@ def invalid_submissions() -> Iterator[tuple[str, Callable[[service.SubmitRequest
 
 @pytest.mark.parametrize(("path", "spoil"), list(invalid_submissions()))
 def test_a_broken_field_is_named_and_nothing_is_written(
-    deployment: Deployment, path: str, spoil: Callable[[service.SubmitRequest], None]
+    deployment: Deployment, path: str, spoil: Spoiler
 ) -> None:
     """INVALID_ARGUMENT, with the path of the field in BadRequest."""
     request = submission("bad", flag="bad")
@@ -88,7 +90,9 @@ def test_a_broken_field_is_named_and_nothing_is_written(
 
 def test_an_unknown_id_is_not_found(deployment: Deployment) -> None:
     with deployment.client() as ann:
-        code, info, _ = refused(lambda: ann.call("GetRequest", service.GetRequestRequest(id="mr-0")))
+        code, info, _ = refused(
+            lambda: ann.call("GetRequest", service.GetRequestRequest(id="mr-0"))
+        )
     assert (code, info.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
 
 
@@ -196,5 +200,5 @@ def test_a_revision_from_the_future_and_one_of_another_store_are_refused_by_name
             stream = ann.stub.StreamDecisions(
                 request, timeout=10, metadata=(("governor-actor", "ann"),)
             )
-            code, info, _ = refused(lambda stream=stream: next(stream))
+            code, info, _ = refused(partial(next, stream))
             assert (code, info.reason) == (grpc.StatusCode.OUT_OF_RANGE, reason)

@@ -2,9 +2,9 @@
 
 import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-import grpc
 
 from governance.v1 import governance_service_pb2
 from tests.support.deployment import TENANT, Client, Deployment
@@ -44,17 +44,16 @@ def test_a_subscriber_cut_at_random_while_four_writers_write_ends_with_exactly_t
 
 
 def write(deployment: Deployment, number: int) -> None:
-    """Submits one request after another."""
+    """Submits one request after another, each seen through to its end."""
     with deployment.client() as ann:
         for index in range(SUBMISSIONS_EACH):
             name = f"w{number}-{index}"
-            ann.submit(name, flag=name, expected_version="")
+            ann.submit(name, flag=name, expected_version="", wait_seconds=20)
 
 
 def read_some(subscriber: Client, cursor: int, count: int, seen: list[bytes]) -> int:
     """Reads up to `count` decisions after `cursor`, then cuts the stream without a word."""
-    stream = follow(subscriber, cursor)
-    try:
+    with following(subscriber, cursor) as stream:
         for message in stream:
             if message.HasField("decision"):
                 seen.append(message.decision.SerializeToString(deterministic=True))
@@ -65,33 +64,35 @@ def read_some(subscriber: Client, cursor: int, count: int, seen: list[bytes]) ->
                 break
             if count <= 0:
                 break
-    finally:
-        stream.cancel()
     return cursor
 
 
 def read_to_the_end(subscriber: Client, cursor: int, seen: list[bytes]) -> int:
     """Reads until the stream says that it has caught up."""
-    stream = follow(subscriber, cursor)
-    for message in stream:
-        if message.HasField("caught_up"):
-            assert message.caught_up.revision == cursor
-            break
-        seen.append(message.decision.SerializeToString(deterministic=True))
-        cursor = message.decision.revision
-    stream.cancel()
+    with following(subscriber, cursor) as stream:
+        for message in stream:
+            if message.HasField("caught_up"):
+                assert message.caught_up.revision == cursor
+                break
+            seen.append(message.decision.SerializeToString(deterministic=True))
+            cursor = message.decision.revision
     return cursor
 
 
-def follow(
+@contextmanager
+def following(
     subscriber: Client, cursor: int
-) -> "grpc.CallIterator[governance_service_pb2.StreamDecisionsResponse]":
-    """The stream after `cursor`, with heartbeats as often as the contract allows."""
+) -> Iterator[Iterator[governance_service_pb2.StreamDecisionsResponse]]:
+    """The stream after `cursor`, with heartbeats as often as can be had; cut at the end."""
     request = governance_service_pb2.StreamDecisionsRequest(
         after_revision=cursor,
         filter=governance_service_pb2.DecisionFilter(tenant=TENANT),
     )
     request.heartbeat_interval.FromMilliseconds(100)
-    return subscriber.stub.StreamDecisions(
+    stream = subscriber.stub.StreamDecisions(
         request, timeout=60, metadata=(("governor-actor", subscriber.actor),)
     )
+    try:
+        yield stream
+    finally:
+        stream.cancel()

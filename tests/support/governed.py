@@ -84,7 +84,7 @@ class Governed:
         self.policy = PlainPolicy()
         self.directory = PlainDirectory()
         self.tracing = RecordingTracing()
-        self.dies_at: deque[str] = deque()
+        self._deaths: deque[tuple[str, int]] = deque()
         self.is_dead = asyncio.Event()
         self.app: App
         self.store: WatchedStore
@@ -97,6 +97,7 @@ class Governed:
     async def open(self) -> None:
         """Composes the application over what the store's file holds; nothing is taken up yet."""
         self._outside = asyncio.all_tasks()
+        self._loop = asyncio.get_running_loop()
         self.is_dead.clear()
         real = await open_store(
             self._url, encode=encode_entry, failpoints=self._pass_by, migrate=True
@@ -138,6 +139,7 @@ class Governed:
 
     async def close(self) -> None:
         """Goes down as it should."""
+        await self.quiet()
         self.app.tail.close()
         await self.timers.stop()
         await self.dependencies.stop()
@@ -147,6 +149,8 @@ class Governed:
     async def crash(self) -> None:
         """Dies where it stands; nothing is finished, and nobody is told."""
         self._die()
+        await self.is_dead.wait()
+        await self.store.at_rest()
         while running := asyncio.all_tasks() - self._outside - {asyncio.current_task()}:
             for task in running:
                 task.cancel()
@@ -160,26 +164,33 @@ class Governed:
         await self.open()
         await self.start()
 
-    async def dies_during(self, call: Coroutine[Any, Any, object]) -> None:
-        """A call that is never answered, because the process dies on the way."""
-        calling = asyncio.ensure_future(call)
-        dying = asyncio.ensure_future(self.is_dead.wait())
-        await asyncio.wait((calling, dying), return_when=asyncio.FIRST_COMPLETED)
-        await self.quiet()
-        assert self.is_dead.is_set(), "it lives"
-        assert not calling.done() or calling.cancelled(), "the caller was answered"
+    def die_at(self, failpoint: str, *, passing: int = 1) -> None:
+        """The process is to die where it passes that place; after an earlier death, in that life."""
+        self._deaths.append((failpoint, passing))
+
+    async def unless_it_dies(self, doing: Coroutine[Any, Any, object]) -> None:
+        """Returns when something is done, or the process has died, which nobody is told."""
+        task, dying = asyncio.ensure_future(doing), asyncio.ensure_future(self.is_dead.wait())
+        await asyncio.wait((task, dying), return_when=asyncio.FIRST_COMPLETED)
+        dying.cancel()
+        if not self.is_dead.is_set():
+            await task
 
     def _pass_by(self, name: str) -> None:
-        if self.dies_at and self.dies_at[0] == name:
-            self.dies_at.popleft()
-            self._die()
-            if name.startswith("store."):
-                raise CrashError(name)  # in the writer's thread, which goes on to be closed
-            raise asyncio.CancelledError
+        if not self._deaths or self._deaths[0][0] != name:
+            return
+        _, passing = self._deaths.popleft()
+        if passing > 1:
+            self._deaths.appendleft((name, passing - 1))
+            return
+        self._die()
+        if name.startswith("store."):
+            raise CrashError(name)  # in the writer's thread, which goes on to be closed
+        raise asyncio.CancelledError
 
     def _die(self) -> None:
         self.store.is_dead = True
-        self.is_dead.set()
+        self._loop.call_soon_threadsafe(self.is_dead.set)
 
     # --- Time -----------------------------------------------------------------------------------
 
@@ -194,7 +205,13 @@ class Governed:
             turns += 1
 
     async def pass_time(self, seconds: float) -> None:
-        """Time passes: sleepers wake and timers fire in their order, each at its moment."""
+        """Time passes: sleepers wake and timers fire in their order, each at its moment.
+
+        A process that dies meanwhile stays in that moment.
+        """
+        await self.unless_it_dies(self._pass_time(seconds))
+
+    async def _pass_time(self, seconds: float) -> None:
         end = Micros(self.clock.now() + round(seconds * MICROS_PER_SECOND))
         await self.quiet()
         while (moment := await self._next_moment()) is not None and moment <= end:

@@ -115,7 +115,8 @@ class ScriptedHost:
     """Implements governor.usecases.ports.Host.
 
     Each call that arrives takes the next turn of `script`: a Loss, or an answer that is given as it
-    stands and for which the host does nothing. Without a turn the host does what it promises.
+    stands and for which the host does nothing. Without a turn the host does what it promises. Calls
+    of a kind in `deaf_to` never arrive.
     `effects` is the oracle: everything that was ever really changed.
     """
 
@@ -124,6 +125,7 @@ class ScriptedHost:
     refusal: Refused | None = None
     violations: tuple[Reason, ...] = ()
     script: deque[Turn] = field(default_factory=deque)
+    deaf_to: set[Kind] = field(default_factory=set)
     calls: list[Call] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     records: dict[ExecutionId, Record] = field(default_factory=dict)
@@ -184,13 +186,14 @@ class ScriptedHost:
     async def apply(self, order: Order, *, traceparent: str) -> ApplyAnswer:
         self._note(Kind.APPLY, order.execution, traceparent)
         with self._counted(order.execution.slot):
-            answer = await self._take(lambda: self._apply(order))
+            answer = await self._take(Kind.APPLY, lambda: self._apply(order))
         assert not isinstance(answer, NotSeen), "no host answers an order with not seen"
         return answer
 
     async def lookup(self, execution: Execution, *, fence: bool, traceparent: str) -> LookupAnswer:
-        self._note(Kind.FENCE if fence else Kind.LOOKUP, execution, traceparent)
-        return await self._take(lambda: self._lookup(execution, fence))
+        kind = Kind.FENCE if fence else Kind.LOOKUP
+        self._note(kind, execution, traceparent)
+        return await self._take(kind, lambda: self._lookup(execution, fence))
 
     # --- The way there and back -----------------------------------------------------------------
 
@@ -218,8 +221,8 @@ class ScriptedHost:
         finally:
             self.applying[slot] -= 1
 
-    async def _take(self, handle: Callable[[], LookupAnswer]) -> LookupAnswer:
-        if not self.is_reachable:
+    async def _take(self, kind: Kind, handle: Callable[[], LookupAnswer]) -> LookupAnswer:
+        if not self.is_reachable or kind in self.deaf_to:
             return UNHEARD
         await self.orders.passed()
         turn = self.script.popleft() if self.script else None

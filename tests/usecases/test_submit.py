@@ -528,6 +528,9 @@ async def test_a_caller_who_hangs_up_leaves_the_request_whole_or_absent(sidecar:
     assert calling.cancelled()
     assert (await sidecar.now(request)).status is Status.EXECUTED
     assert len(sidecar.host.effects) == 1
+    execution = await sidecar.execution_of(request)
+    assert execution.traceparent == sidecar.host.calls[0].traceparent
+    assert len(sidecar.tracing.traces[0].finished) == 1
 
 
 async def test_the_etag_moves_with_every_change(sidecar: Governed) -> None:

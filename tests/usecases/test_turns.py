@@ -167,15 +167,18 @@ async def test_the_line_moves_on_when_the_holder_ended_while_a_turn_was_given_ba
         """Passes."""
 
     look_up = sidecar.store.executions
+    looked = asyncio.Event()
 
     async def look_up_after_its_end(query: ExecutionQuery) -> tuple[Execution, ...]:
         sidecar.host.orders.open()
         await sidecar.quiet()
+        looked.set()
         return await look_up(query)
 
     sidecar.store.interruptions.extend([outcome_of_the_first, somebody_executes])
     sidecar.store.executions = look_up_after_its_end
     sidecar.host.orders.open()
+    await looked.wait()
     await sidecar.quiet()
 
     assert (await sidecar.now(on_demand)).status is Status.EXECUTED
@@ -223,10 +226,12 @@ async def test_a_store_that_is_away_for_a_moment_loses_nobody_their_turn(
     await sidecar.submit()
     waiting = await sidecar.submit()
     look_up = sidecar.store.request
+    failures = [StoreUnavailable("the store does not answer")]
 
     async def away_once(id: RequestId) -> MutationRequest | None:
-        sidecar.store.request = look_up
-        raise StoreUnavailable("the store does not answer")
+        if failures:
+            raise failures.pop()
+        return await look_up(id)
 
     await sidecar.quiet()
     sidecar.store.request = away_once

@@ -306,10 +306,15 @@ def test_every_field_of_a_request_is_shown() -> None:
 
 def test_a_list_leaves_the_payloads_bytes_out() -> None:
     shown = request_pb2.MutationRequest()
-    put_request(shown, make_request(payload=b"12345"), with_data=False)
-    assert shown.mutation.payload.data == b""
-    assert shown.mutation.payload.size_bytes == 5
-    assert shown.mutation.payload.sha256 == sha256(b"12345").digest()
+    request = request_with(
+        make_request().content.but(payload=made.measured("text/plain", b"12345"))
+    )
+    left_out = request.content.payload.but(data=b"")
+    for stored in (request, request.but(content=request.content.but(payload=left_out))):
+        put_request(shown, stored, with_data=False)
+        assert shown.mutation.payload.data == b""
+        assert shown.mutation.payload.size_bytes == 5
+        assert shown.mutation.payload.sha256 == sha256(b"12345").digest()
 
 
 def test_a_request_that_was_never_written_has_no_etag() -> None:

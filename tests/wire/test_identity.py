@@ -158,12 +158,13 @@ async def test_mutual_tls_lets_in_whom_the_authority_knows_by_their_name(tmp_pat
     method = "/governance.v1.GovernanceService/GetRequest"
     try:
         async with authority.channel(server.address, "ann") as channel:
-            data = await channel.unary_unary(method)(asked, timeout=10)
-            response = wire.GetRequestResponse.FromString(data)
+            known: Any = channel.unary_unary(method)
+            response = wire.GetRequestResponse.FromString(await known(asked, timeout=10))
             assert response.request.context.actor == "spiffe://acme/ann"
         async with authority.channel(server.address, None) as channel:
+            unknown: Any = channel.unary_unary(method)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await channel.unary_unary(method)(asked, timeout=10)
+                await unknown(asked, timeout=10)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     finally:
         await server.drain(0)

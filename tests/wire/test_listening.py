@@ -91,9 +91,11 @@ async def test_a_socket_that_a_crash_left_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "governor.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
         dead.bind(str(path))
-    async with listening(Listener(path=path)) as server:
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            await asyncio.wait_for(channel.channel_ready(), 5)
+    async with (
+        listening(Listener(path=path)) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        await asyncio.wait_for(channel.channel_ready(), 5)
 
 
 async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:

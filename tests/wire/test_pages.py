@@ -10,7 +10,7 @@ from governance.v1 import governance_service_pb2 as wire
 from governor.domain.errors import BadPageToken
 from governor.usecases.ports import Cursor
 from governor.wire.pages import cursor_in, listing_of, token_after
-from governor.wire.rules import PAGE_TOKEN
+from governor.wire.texts import PAGE_TOKEN
 
 LISTING = listing_of(wire.ListRequestsRequest(tenant="acme"))
 

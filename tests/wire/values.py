@@ -1,5 +1,6 @@
 """Domain values of every kind, as far as they can reach the wire."""
 
+from hashlib import sha256
 from typing import Any
 
 from hypothesis import strategies as st
@@ -61,6 +62,17 @@ decisions = st.builds(
     reason=optional(reasons),
     facts=maps,
 )
+
+
+def measured(content_type: str, data: bytes) -> Payload:
+    return Payload(
+        content_type=content_type,
+        data=data,
+        size_bytes=len(data),
+        sha256=sha256(data).digest(),
+    )
+
+
 contents = st.builds(
     Content,
     context=st.builds(
@@ -75,7 +87,7 @@ contents = st.builds(
     ),
     mutation_type=texts,
     state=states,
-    payload=st.builds(Payload, content_type=texts, data=st.binary(max_size=100)),
+    payload=st.builds(measured, texts, st.binary(max_size=100)),
     expected_version=optional(texts),
     stale_strategy=st.sampled_from(StaleStrategy),
     intent=st.builds(

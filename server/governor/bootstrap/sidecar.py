@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from governor import failpoints
+from governor.bootstrap.measuring import measure
 from governor.bootstrap.parts import bounds_of, host_of, migrates, promises_of, server_of
 from governor.bootstrap.refusals import refusals_told
 from governor.bootstrap.started import Started
@@ -13,7 +14,7 @@ from governor.config.settings import Settings
 from governor.directory_file import FileDirectory
 from governor.policy_file import FilePolicy
 from governor.storage import open as stores
-from governor.storage.store import StoreLimits
+from governor.storage.store import SqlStore, StoreLimits
 from governor.telemetry import providers
 from governor.telemetry.providers import Telemetry
 from governor.usecases.app import App, Limits
@@ -74,7 +75,7 @@ async def _start(
         failpoints=armed,
     )
     server = server_of(settings, app, telemetry, ids)
-    await _begin(app, server, telemetry, settings.drain_seconds_max, open_parts)
+    await _begin(app, store, server, telemetry, settings.drain_seconds_max, open_parts)
     return Started(
         settings=settings,
         address=server.address,
@@ -88,6 +89,7 @@ async def _start(
 
 async def _begin(
     app: App,
+    store: SqlStore,
     server: GovernorServer,
     telemetry: Telemetry,
     drain_seconds: float,
@@ -98,13 +100,16 @@ async def _begin(
     app.store.listen(app.tail.publish)
     app.store.listen(app.waiters.publish)
     if telemetry.instruments is not None:
-        app.store.listen(telemetry.instruments.published)
+        measuring = asyncio.create_task(measure(store, telemetry.instruments))
+        open_parts.callback(measuring.cancel)
     app.executions.attach(app)
     dependencies.attach(app)
     timers.attach(app)
     open_parts.push_async_callback(timers.stop)
     open_parts.push_async_callback(dependencies.stop)
     open_parts.push_async_callback(app.executions.drain, 0.0)
+    # Whoever finds the address taken must not have touched what the other one executes.
+    server.bind()
     await app.executions.start()
     await dependencies.start()
     timers.start()

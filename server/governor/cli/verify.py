@@ -68,17 +68,16 @@ def _report(output: Output, finding: "Finding") -> None:
         "revision": finding.revision,
         "request": finding.request_id,
         "execution": finding.execution_id,
-        "detail": finding.detail or None,
     }
     known = {name: value for name, value in places.items() if value is not None}
     if output.as_json:
-        typer.echo(json.dumps({"fault": finding.fault.name, **known}))
+        detail = {"detail": finding.detail} if finding.detail else {}
+        typer.echo(json.dumps({"fault": finding.fault.name, **known, **detail}))
         return
-    detail = [known.pop("detail")] if "detail" in known else []
-    facts = ", ".join([*(f"{name} {value}" for name, value in known.items()), *detail])
-    output.line(
-        f"{finding.fault.name}: {finding.fault.value}{safe(f' ({facts})') if facts else ''}"
-    )
+    facts = [f"{name} {value}" for name, value in known.items()]
+    facts += [finding.detail] if finding.detail else []
+    place = f" ({', '.join(facts)})" if facts else ""
+    output.line(safe(f"{finding.fault.name}: {finding.fault.value}{place}"))
 
 
 def _summarise(output: Output, verified: "Verified") -> None:

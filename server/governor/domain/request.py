@@ -96,10 +96,15 @@ class StateRef(Value, frozen=True, kw_only=True):
 
 
 class Payload(Value, frozen=True, kw_only=True):
-    """The exact argument of a mutation; never looked into."""
+    """The exact argument of a mutation; never looked into.
+
+    `size_bytes` and `sha256` tell of `data` also where that is left out, as it is in lists.
+    """
 
     content_type: str
     data: bytes = b""
+    size_bytes: int = 0
+    sha256: bytes = b""
 
 
 class RuntimeContext(Value, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ Revision = NewType("Revision", int)
 """A place in the ledger's one total order, from 1."""
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An immutable value. Equal fields make equal values.
 
     A msgspec struct rather than a dataclass: it is created ten times faster, and it is stored

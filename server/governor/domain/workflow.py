@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from governor.domain import approval as approvals
-from governor.domain.approval import Approval, Vote, VoteKind
+from governor.domain.approval import Approval, VoteKind
 from governor.domain.decision import Code, Decision, decide
 from governor.domain.digest import request_digest
 from governor.domain.errors import IllegalTransition
@@ -112,7 +112,7 @@ def voted(
     links = request.progress.approval_traceparents
     if traceparent:
         links = (*links, traceparent)
-    facts = _vote_facts(after_vote.votes[-1])
+    facts = _vote_facts(after_vote)
     if kind is VoteKind.REJECT:
         after = advance(
             request,
@@ -293,11 +293,13 @@ def _request_approval(
     )
 
 
-def _vote_facts(vote: Vote) -> dict[str, str]:
+def _vote_facts(approval: Approval) -> dict[str, str]:
+    """Of the vote that was cast last."""
+    vote = approval.votes[-1]
     return {
         "person": vote.voter.person,
         "round": str(vote.round),
-        "step": str(vote.step),
+        "step": approval.plan.steps[vote.step].name,
         "digest": vote.digest.hex(),
     }
 

@@ -246,7 +246,7 @@ def _answer(
         case Replayed(key=key, position=earlier):
             if earlier is not None:
                 return _again(written[earlier])
-            row = connection.execute(queries.earlier_answers(key)).one()
+            row = connection.execute(queries.earlier_answer_to(key)).one()
             return queries.earlier_answer(row)
         case _:
             assert_never(admission)

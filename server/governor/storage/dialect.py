@@ -13,6 +13,7 @@ from sqlalchemy import Column, Connection, Row
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
+    EmulatedDBAPIException,
     IntegrityError,
     InterfaceError,
     ProgrammingError,
@@ -123,7 +124,7 @@ class PostgresDialect:
         """The driver checks values itself; what passes it the server may refuse by SQLSTATE."""
         if isinstance(error, DBAPIError):
             state = sqlstate(error)
-            return state[:2] in _CONTENT_STATES or isinstance(error.driver_exception, ValueError)
+            return state[:2] in _CONTENT_STATES or isinstance(_driver_error(error), ValueError)
         return not isinstance(error, (SQLAlchemyError, OSError))
 
     def is_passing(self, error: Exception) -> bool:
@@ -145,7 +146,12 @@ _RETRY_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, d
 
 def sqlstate(error: DBAPIError) -> str:
     """The server's own word for what went wrong; empty when it did not come to that."""
-    return getattr(error.driver_exception, "sqlstate", None) or ""
+    return getattr(_driver_error(error), "sqlstate", None) or ""
+
+
+def _driver_error(error: DBAPIError) -> BaseException | None:
+    """What the driver raised, which the library dresses up as a DBAPI exception."""
+    return error.orig.orig if isinstance(error.orig, EmulatedDBAPIException) else error.orig
 
 
 _ARRAYS: Final[dict[type, str]] = {

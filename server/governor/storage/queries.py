@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Row, Select, and_, func, select, text, tuple_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Row,
+    ScalarSelect,
+    Select,
+    and_,
+    func,
+    select,
+    text,
+    tuple_,
+)
 
 from governor.domain.request import TERMINAL, Status
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
@@ -38,12 +49,17 @@ def whole_executions(ids: Sequence[ExecutionId]) -> Select[Any]:
 def executions_of(id: RequestId) -> Select[Any]:
     return (
         select(_executions.body)
-        .where(_executions.request_id == id)
+        .where(_executions.request_id == id, _executions.tenant == _tenant_of(id))
         .order_by(_executions.submitted_revision, _executions.id)
     )
 
 
-def earlier_answers(key: IdempotencyKey) -> Select[Any]:
+def _tenant_of(id: RequestId) -> ScalarSelect[str]:
+    """Every index begins with the tenant."""
+    return select(_requests.tenant).where(_requests.id == id).scalar_subquery()
+
+
+def earlier_answer_to(key: IdempotencyKey) -> Select[Any]:
     """The answer that was given under this key; `earlier_answer` reads the row."""
     return (
         select(
@@ -179,6 +195,13 @@ def due(*, until: Micros, limit: int) -> Select[Any]:
 
 def next_due() -> Select[Any]:
     return select(func.min(_requests.due_at)).where(_requests.due_at.is_not(None))
+
+
+def pending_masks() -> Select[Any]:
+    """How many requests wait for each set of reasons. Counted by an index of its own."""
+    masks = select(_requests.pending_mask, func.count().label("requests"))
+    # As text, because the index's condition has to be repeated to the letter.
+    return masks.where(text("pending_mask <> 0")).group_by(_requests.pending_mask)
 
 
 def unfinished(*, after: Cursor | None, limit: int) -> Select[Any]:

@@ -1,6 +1,7 @@
 """Reads: every query of the Store port, answered by a pool of connections that never write."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from governor.domain.errors import RequestIdReused
 from governor.domain.execution import Execution
-from governor.domain.request import MutationRequest
+from governor.domain.request import MutationRequest, PendingReason
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
 from governor.storage import queries, rows
 from governor.storage.snapshots import Snapshots
@@ -84,7 +85,7 @@ class Reader:
         return self._snapshots.executions.get(id) or await self._executions.get(id)
 
     async def replay(self, key: IdempotencyKey) -> Committed | None:
-        found = await self._select(queries.earlier_answers(key))
+        found = await self._select(queries.earlier_answer_to(key))
         if not found:
             return None
         if found[0].fingerprint != key.fingerprint:
@@ -116,6 +117,14 @@ class Reader:
     async def next_due(self) -> Micros | None:
         ((moment,),) = await self._select(queries.next_due())
         return None if moment is None else Micros(moment)
+
+    async def pending_counts(self) -> Mapping[PendingReason, int]:
+        """How many requests wait for each reason; one that waits for two is counted twice."""
+        counts: Counter[PendingReason] = Counter()
+        for row in await self._select(queries.pending_masks()):
+            for reason in rows.reasons_in(row.pending_mask):
+                counts[reason] += row.requests
+        return counts
 
     async def unfinished(self, *, after: Cursor | None, limit: int) -> tuple[MutationRequest, ...]:
         found = await self._select(queries.unfinished(after=after, limit=limit))

@@ -191,6 +191,11 @@ def pending_mask(request: MutationRequest) -> int:
     return mask
 
 
+def reasons_in(mask: int) -> tuple[PendingReason, ...]:
+    """The reasons that the bits stand for."""
+    return tuple(reason for reason, bit in PENDING_BITS.items() if mask & bit)
+
+
 def is_unfinished(request: MutationRequest, mask: int) -> bool:
     """Whether the execution manager must look at it after a restart."""
     match request.progress.status:

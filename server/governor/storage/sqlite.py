@@ -117,7 +117,7 @@ def writer_engine(path: Path) -> Engine:
         hide_parameters=True,
     )
     event.listen(engine, "connect", _set_page_size)
-    event.listen(engine, "connect", _set_up(WRITER_PRAGMAS))
+    event.listen(engine, "connect", set_up(WRITER_PRAGMAS))
     event.listen(engine, "begin", _begin_immediate)
     return engine
 
@@ -136,7 +136,7 @@ def reader_engine(path: Path, *, connections_max: int) -> AsyncEngine:
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
     )
-    event.listen(engine.sync_engine, "connect", _set_up(READER_PRAGMAS))
+    event.listen(engine.sync_engine, "connect", set_up(READER_PRAGMAS))
     return engine
 
 
@@ -145,7 +145,7 @@ def snapshot_engine(path: Path) -> AsyncEngine:
     engine = create_async_engine(
         _read_only(path, "sqlite+aiosqlite"), poolclass=NullPool, hide_parameters=True
     )
-    event.listen(engine.sync_engine, "connect", _set_up(READER_PRAGMAS))
+    event.listen(engine.sync_engine, "connect", set_up(READER_PRAGMAS))
     event.listen(engine.sync_engine, "begin", _begin_deferred)
     return engine
 
@@ -156,8 +156,10 @@ def _read_only(path: Path, driver: str) -> URL:
     )
 
 
-def _set_up(pragmas: Mapping[str, str | int]) -> Callable[[DBAPIConnection, object], None]:
-    def set_up(connection: DBAPIConnection, _: object) -> None:
+def set_up(pragmas: Mapping[str, str | int]) -> Callable[[DBAPIConnection, object], None]:
+    """What a new connection is told, and held to: raises PragmaRefused."""
+
+    def apply(connection: DBAPIConnection, _: object) -> None:
         # Transactions begin where we say so, not where the driver guesses.
         connection.isolation_level = None
         cursor = connection.cursor()
@@ -169,7 +171,7 @@ def _set_up(pragmas: Mapping[str, str | int]) -> Callable[[DBAPIConnection, obje
                 raise PragmaRefused(name, wanted=str(wanted), got=str(got))
         cursor.close()
 
-    return set_up
+    return apply
 
 
 def _set_page_size(connection: DBAPIConnection, _: object) -> None:

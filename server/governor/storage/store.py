@@ -40,8 +40,10 @@ class SqlStore:
         self.next_due = reader.next_due
         self.unfinished = reader.unfinished
         self.dependents = reader.dependents
+        self.pending_counts = reader.pending_counts
         self.commit = writer.commit
         self.listen = writer.listen
+        self.observe = writer.observe
 
     @property
     def head(self) -> Head:

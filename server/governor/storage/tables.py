@@ -65,6 +65,12 @@ requests: Final = Table(
         postgresql_where=text("category IS NOT NULL"),
     ),
     Index(
+        "requests_pending",
+        "pending_mask",
+        sqlite_where=text("pending_mask <> 0"),
+        postgresql_where=text("pending_mask <> 0"),
+    ),
+    Index(
         "requests_due",
         "due_at",
         "id",
@@ -121,7 +127,7 @@ executions: Final = Table(
         sqlite_where=text("active"),
         postgresql_where=text("active"),
     ),
-    Index("executions_by_request", "request_id", "submitted_revision", "id"),
+    Index("executions_by_request", "tenant", "request_id", "submitted_revision", "id"),
     Index("executions_by_tenant", "tenant", "submitted_revision", "id"),
     Index("executions_by_status", "tenant", "status", "submitted_revision", "id"),
     Index("executions_by_state", "tenant", "state_type", "state_id", "submitted_revision", "id"),

@@ -145,7 +145,7 @@ class _Verification:
         found = await self._select(
             select(named.label("id"), entry.entry)
             .join_from(table, tables.ledger, about)
-            .where(table.c.id.between(page[0].id, page[-1].id))
+            .where(table.c.id >= page[0].id, table.c.id <= page[-1].id)
             .order_by(entry.revision)
         )
         told: dict[str, list[Entry]] = {}

@@ -19,6 +19,8 @@ from governor.usecases.ports import Batch, Commit, Committed, Head
 logger = logging.getLogger(__name__)
 
 Listener = Callable[[Batch], None]
+Observer = Callable[[int, float], None]
+"""Told of every transaction: how many commits, and how many seconds the first one waited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Waiter:
 
     commit: Commit
     future: asyncio.Future[Committed]
+    since: float  # in the loop's time
 
 
 class GroupCommit(ABC):
@@ -39,10 +42,15 @@ class GroupCommit(ABC):
         self._waiting = 0
         self._waiting_max = waiting_max
         self._listeners: list[Listener] = []
+        self._observer: Observer | None = None
         self._closed = False
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
+
+    def observe(self, observer: Observer) -> None:
+        """Tells `observer` of every transaction that succeeds, on the event loop."""
+        self._observer = observer
 
     async def commit(self, commit: Commit) -> Committed:
         """See Store.commit. The future is the caller's alone: cancelling it touches no batch."""
@@ -54,7 +62,7 @@ class GroupCommit(ABC):
             raise Overloaded("commits_waiting_max", self._waiting_max)
         self._waiting += 1
         future: asyncio.Future[Committed] = self._loop.create_future()
-        self._enqueue(Waiter(commit, future))
+        self._enqueue(Waiter(commit, future, self._loop.time()))
         return await future
 
     async def close(self) -> None:
@@ -78,6 +86,8 @@ class GroupCommit(ABC):
         for batch in settlement.batches:
             self._publish(batch)
         self._answer(waiters, settlement.answers)
+        if self._observer is not None:
+            self._observer(len(waiters), self._loop.time() - waiters[0].since)
 
     def _failed(self, waiters: Sequence[Waiter], error: Exception) -> None:
         """Nothing is published and the head stays: the next transaction tells what became true."""

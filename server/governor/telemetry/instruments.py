@@ -86,7 +86,7 @@ class Instruments:
         self._batch_seconds = meter.create_histogram(
             "governor.store.batch.duration",
             unit="s",
-            description="How long one transaction took to become durable.",
+            description="How long the first commit of a transaction waited until it was durable.",
             explicit_bucket_boundaries_advisory=COMMIT_SECONDS,
         )
         meter.create_observable_gauge(

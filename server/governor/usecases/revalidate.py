@@ -20,11 +20,15 @@ async def revalidate(app: App, id: RequestId) -> None:
         if request is None or not request.waits_for(PendingReason.REVALIDATION):
             return
         validation = await app.host.validate(request)
+        # A host need not say in its opinion which version that was formed on.
+        current_version = validation.current_version or await app.host.state_version(
+            request.tenant, request.state
+        )
         step = revalidated(
             request,
             verdict=_verdict(app, request),
             violation=_violation(validation),
-            current_version=validation.current_version,
+            current_version=current_version,
             now=app.clock.now(),
         )
         try:

@@ -68,6 +68,8 @@ class Settlement:
         self._execution = execution
         self._trace = trace
         self._attempts = 0
+        # Whether an order that was not answered may have been carried out, or may yet be.
+        self._may_have_landed = False
         patience_us = round(app.limits.in_doubt_seconds_max * MICROS)
         self._patience_ends = Micros(app.clock.now() + patience_us)
 
@@ -77,6 +79,7 @@ class Settlement:
 
     async def look_up_and_settle(self) -> None:
         """Finds out what became of an execution taken over from somebody, and records that."""
+        self._may_have_landed = True
         await self._guarded(self._ask)
 
     async def _guarded(self, first: _Asking) -> None:
@@ -91,17 +94,14 @@ class Settlement:
             self._trace.finish(self._execution)
 
     async def _settle(self, answer: LookupAnswer) -> None:
-        if isinstance(answer, InDoubt) and not self._capabilities.exactly_once:
-            await self._doubt(answer.reason)
-            return
-        if isinstance(answer, Busy | InDoubt | NotSeen) and not _is_final(answer):
+        if not self._is_final(answer):
             answer = await self._ask_until_known(answer)
         if isinstance(answer, Fenced):
             answer = await self._fenced_by_whom()
         match answer:
             case Applied() | Refused() | VersionMismatch():
                 await self._record(answer)
-            case NotSeen(fenced=True):
+            case NotSeen(fenced=True) if self._capabilities.exactly_once:
                 await self._release(Reason(code="FENCED", message="the host never applied it"))
             case _:
                 await self._give_up(answer)
@@ -125,15 +125,21 @@ class Settlement:
             traceparent=self._trace.traceparent,
         )
         self._app.failpoints("execute.after_apply")
+        if isinstance(answer, InDoubt | Fenced):
+            self._may_have_landed = True
         return answer
 
     async def _ask(self) -> LookupAnswer:
-        """Looks the execution up; what the host has not seen is ordered, with the same key."""
+        """Looks the execution up; what the host has not seen is ordered, with the same key.
+
+        Only where that is a promise: another host's "not seen" proves nothing, and it would carry a
+        second order out.
+        """
         await self._hold_lease()
         answer = await self._app.host.lookup(
             self._execution, fence=False, traceparent=self._trace.traceparent
         )
-        if isinstance(answer, NotSeen) and not answer.fenced:
+        if answer == NotSeen(fenced=False) and self._capabilities.exactly_once:
             return await self._apply()
         return answer
 
@@ -145,26 +151,29 @@ class Settlement:
         )
         last = first
 
-        def pause(state: RetryCallState) -> float:
+        def asked_for() -> float | None:
             if isinstance(last, Busy) and last.retry_after_us is not None:
                 return min(last.retry_after_us / MICROS, limits.backoff_seconds_max)
-            return growing(state)
+            return None
+
+        def pause(state: RetryCallState) -> float:
+            return asked_for() or growing(state)
 
         async def again() -> LookupAnswer:
             nonlocal last
-            # Busy promised that nothing happened: order again. Doubt must be looked up first.
-            last = await (self._apply() if isinstance(last, Busy) else self._ask())
+            # After nothing but Busy, nothing has happened: order again. Doubt is looked up first.
+            last = await (self._ask() if self._may_have_landed else self._apply())
             return last
 
         def is_over(_: RetryCallState) -> bool:
             return self._app.clock.now() >= self._patience_ends
 
-        await self._app.clock.sleep(limits.backoff_seconds_initial)
+        await self._app.clock.sleep(asked_for() or limits.backoff_seconds_initial)
         retrying = AsyncRetrying(
             sleep=self._app.clock.sleep,
             wait=pause,
             stop=is_over,
-            retry=retry_if_result(lambda answer: not _is_final(answer)),
+            retry=retry_if_result(lambda answer: not self._is_final(answer)),
             retry_error_callback=lambda _: last,
         )
         return await retrying(again)
@@ -180,7 +189,16 @@ class Settlement:
         )
 
     async def _give_up(self, answer: LookupAnswer) -> None:
-        """Patience has ended: a fence under a higher token decides, or else a person must."""
+        """Asking has told nothing: a fence under a higher token decides, or else a person must."""
+        if not self._may_have_landed:
+            message = "the host was busy for too long, and applied nothing"
+            await self._release(Reason(code="BUSY", message=message))
+            return
+        unknown = Reason(code="UNKNOWN", message="the host does not say what it did")
+        doubt = answer.reason if isinstance(answer, InDoubt) else unknown
+        if not self._capabilities.exactly_once:
+            await self._doubt(doubt)
+            return
         await self._extend()
         self._app.failpoints("execute.before_fence")
         match await ask_for_fence(self._app, self._execution, self._trace.traceparent):
@@ -190,8 +208,16 @@ class Settlement:
                 message = "the host gave no outcome in time and was fenced"
                 await self._release(Reason(code="FENCED", message=message))
             case _:
-                unknown = Reason(code="UNKNOWN", message="the host does not say what it did")
-                await self._doubt(answer.reason if isinstance(answer, InDoubt) else unknown)
+                await self._doubt(doubt)
+
+    def _is_final(self, answer: LookupAnswer) -> bool:
+        """Whether asking again cannot tell more, or would be more than the host can bear.
+
+        A host without the promises is only ordered again, and only while it was nothing but busy.
+        """
+        if self._capabilities.exactly_once:
+            return _is_final(answer)
+        return self._may_have_landed or not isinstance(answer, Busy)
 
     # --- The lease ------------------------------------------------------------------------------
 

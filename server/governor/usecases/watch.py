@@ -67,7 +67,7 @@ async def stream_decisions(
         if not caught_up:
             caught_up = True
             yield CaughtUp(revision=cursor, store_id=head.store_id)
-        elif app.tail.is_closed:
+        elif app.tail.is_closed and cursor >= app.tail.head:
             raise Draining("the server is going down")
         elif not await _grew(app, cursor, seconds):
             yield Heartbeat(revision=cursor)

@@ -123,6 +123,11 @@ PUBLIC: Final[Mapping[type[GovernorError], Public]] = {
     errors.Conflict: Public(
         code=grpc.StatusCode.ABORTED, reason=errors_pb2.ERROR_REASON_CONFLICT, retry_seconds=0.1
     ),
+    errors.StateBusy: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_STATE_BUSY,
+        retry_seconds=1.0,
+    ),
     errors.RevisionAhead: Public(
         code=grpc.StatusCode.OUT_OF_RANGE, reason=errors_pb2.ERROR_REASON_REVISION_AHEAD
     ),

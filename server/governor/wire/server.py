@@ -74,8 +74,8 @@ class GovernorServer:
         """Who is being served, once started."""
         return self._admission
 
-    async def start(self) -> None:
-        """Listens and serves. Raises ListenRefused."""
+    def bind(self) -> None:
+        """Takes the address; nobody is served yet. Raises ListenRefused."""
         check_exposure(
             self._listener,
             self._tls,
@@ -92,7 +92,10 @@ class GovernorServer:
             bounds=self._bounds,
             incident_id=self._incident_id,
         )
-        handlers = [service_handler(surroundings, self._calls, self._streams), self._health.handler()]
+        handlers = [
+            service_handler(surroundings, self._calls, self._streams),
+            self._health.handler(),
+        ]
         if self._reflection:
             handlers.append(reflection_handler(self._authenticator))
         self._server.add_generic_rpc_handlers(tuple(handlers))
@@ -100,6 +103,11 @@ class GovernorServer:
             held.enter_context(reserved(self._listener))
             self._address = bind(self._server, self._listener, self._tls)
             self._held = held.pop_all()
+
+    async def start(self) -> None:
+        """Serves, and binds first where that was not done. Raises ListenRefused."""
+        if not self._address:
+            self.bind()
         await self._server.start()
         if self._telemetry.instruments is not None:
             self._telemetry.instruments.observe_streams(self._stream_standing)

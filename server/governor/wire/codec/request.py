@@ -1,7 +1,5 @@
 """A MutationRequest as an answer to callers."""
 
-from hashlib import sha256
-
 from governance.v1 import mutation_pb2, request_pb2
 from governor.domain.approval import Approval, Requirement, Step, Vote, open_requirements
 from governor.domain.policy import Verdict
@@ -93,8 +91,8 @@ def _put_mutation(target: mutation_pb2.Mutation, content: Content, *, with_data:
 
 def _put_payload(target: mutation_pb2.Payload, payload: Payload, *, with_data: bool) -> None:
     target.content_type = payload.content_type
-    target.size_bytes = len(payload.data)
-    target.sha256 = sha256(payload.data).digest()
+    target.size_bytes = payload.size_bytes
+    target.sha256 = payload.sha256
     if with_data:
         target.data = payload.data
 

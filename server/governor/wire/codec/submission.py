@@ -1,5 +1,7 @@
 """What callers ask, as domain values. The shape rules have passed before any of this is called."""
 
+from hashlib import sha256
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from governance.v1 import governance_service_pb2, mutation_pb2
@@ -30,10 +32,7 @@ def content(request: governance_service_pb2.SubmitRequest, actor: str) -> Conten
         context=context(request.context, actor),
         mutation_type=mutation.type,
         state=values.state(mutation.state),
-        payload=Payload(
-            content_type=mutation.payload.content_type,
-            data=mutation.payload.data,
-        ),
+        payload=payload(mutation.payload),
         expected_version=(
             mutation.expected_version if mutation.HasField("expected_version") else None
         ),
@@ -59,6 +58,17 @@ def context(source: mutation_pb2.RuntimeContext, actor: str) -> RuntimeContext:
         region=source.region,
         correlation_id=source.correlation_id,
         causation_id=source.causation_id,
+    )
+
+
+def payload(source: mutation_pb2.Payload) -> Payload:
+    """The argument, measured here once; what a caller says of its size and digest is not read."""
+    data = source.data
+    return Payload(
+        content_type=source.content_type,
+        data=data,
+        size_bytes=len(data),
+        sha256=sha256(data).digest(),
     )
 
 

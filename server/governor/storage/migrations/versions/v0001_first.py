@@ -78,6 +78,7 @@ def create_requests() -> None:
         *place,
         where="category IS NOT NULL",
     )
+    index("requests_pending", "requests", "pending_mask", where="pending_mask <> 0")
     index("requests_due", "requests", "due_at", "id", where="due_at IS NOT NULL")
     index("requests_unfinished", "requests", *place, where="unfinished")
 
@@ -114,7 +115,7 @@ def create_executions() -> None:
     state = ("tenant", "state_type", "state_id")
     place = ("submitted_revision", "id")
     index("executions_active", "executions", *state, where="active", unique=True)
-    index("executions_by_request", "executions", "request_id", *place)
+    index("executions_by_request", "executions", "tenant", "request_id", *place)
     index("executions_by_tenant", "executions", "tenant", *place)
     index("executions_by_status", "executions", "tenant", "status", *place)
     index("executions_by_state", "executions", *state, *place)

@@ -1,0 +1,25 @@
+"""What the metrics are told about the store."""
+
+import asyncio
+import logging
+
+from governor.domain.errors import StoreUnavailable
+from governor.storage.store import SqlStore
+from governor.telemetry.instruments import Instruments
+
+log = logging.getLogger(__name__)
+
+PENDING_COUNTED_SECONDS = 15.0
+"""How old the number of pending requests may be; the exporters ask about four times as seldom."""
+
+
+async def measure(store: SqlStore, instruments: Instruments) -> None:
+    """Lets the instruments see every batch, and counts what is pending until it is cancelled."""
+    store.listen(instruments.published)
+    store.observe(lambda commits, seconds: instruments.committed(commits=commits, seconds=seconds))
+    while True:
+        try:
+            instruments.pending_counted(await store.pending_counts())
+        except StoreUnavailable as error:
+            log.warning("the pending requests could not be counted", exc_info=error)
+        await asyncio.sleep(PENDING_COUNTED_SECONDS)

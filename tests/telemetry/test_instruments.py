@@ -1,0 +1,96 @@
+"""What is counted: what the store made durable, and what it says is pending."""
+
+from governor.domain.decision import Category, Code
+from governor.domain.execution import ExecutionStatus
+from governor.domain.request import PendingReason
+from governor.domain.values import Micros, RequestId, Revision
+from governor.telemetry.instruments import OUTCOMES, Streams
+from governor.usecases.ports import Batch, Committed, StoredEntry
+from tests.support.builders import make_execution, make_request
+from tests.telemetry.recorded import recorded
+
+
+def entry(code: Code) -> StoredEntry:
+    return StoredEntry(
+        revision=Revision(1),
+        tenant="acme",
+        request_id=RequestId("mr-1"),
+        execution_id=None,
+        category=code.category,
+        code=code.text,
+        actor="ann",
+        data=b"",
+    )
+
+
+def test_requests_are_counted_as_they_come_and_as_they_end() -> None:
+    told = recorded()
+    ends = (Code.EXECUTED, Code.EXECUTED, Code.REJECTED, Code.EXPIRED)
+    others = (Code.PENDING, Code.APPROVED, Code.APPROVAL_REJECTED, Code.CHECK_FAILED)
+    told.instruments.published(
+        Batch(commits=(), entries=tuple(map(entry, (Code.SUBMITTED, *ends, *others))))
+    )
+    assert told.points("governor.requests.submitted")[0].value == 1
+    assert told.values("governor.requests.ended", "governor.outcome") == {
+        "executed": 2,
+        "rejected": 1,
+        "expired": 1,
+    }
+
+
+def test_every_end_of_a_request_is_an_outcome() -> None:
+    lifecycle = {code.text for code in Code if code.category is Category.LIFECYCLE}
+    assert lifecycle - set(OUTCOMES) == {"submitted", "pending", "approved"}
+
+
+def test_an_execution_is_measured_once_when_its_outcome_is_recorded() -> None:
+    told = recorded()
+    running = make_execution(make_request())
+    done = running.but(
+        status=ExecutionStatus.APPLIED, finished_at=Micros(running.started_at + 1_500_000)
+    )
+    for execution in (running, done):
+        commit = Committed(requests=(), executions=(execution,), revision=Revision(1))
+        told.instruments.published(Batch(commits=(commit,), entries=()))
+    (point,) = told.points("governor.execution.duration")
+    assert (point.count, point.sum) == (1, 1.5)
+    assert point.attributes["governor.execution.status"] == "APPLIED"
+
+
+def test_a_transaction_is_measured() -> None:
+    told = recorded()
+    told.instruments.committed(commits=7, seconds=0.002)
+    assert told.points("governor.store.batch.commits")[0].sum == 7
+    assert told.points("governor.store.batch.duration")[0].sum == 0.002
+
+
+def test_nothing_is_said_of_what_is_pending_before_it_was_counted() -> None:
+    """Zero after a restart would look like a queue that has drained."""
+    told = recorded()
+    assert told.points("governor.requests.pending") == []
+    told.instruments.pending_counted({PendingReason.APPROVAL: 3})
+    counts = told.values("governor.requests.pending", "governor.pending_reason")
+    assert counts["APPROVAL"] == 3
+    assert set(counts) == {reason.value for reason in PendingReason}
+    told.instruments.pending_counted({})
+    assert told.values("governor.requests.pending", "governor.pending_reason")["APPROVAL"] == 0
+
+
+def test_streams_are_looked_at_when_the_backend_asks() -> None:
+    told = recorded()
+    assert told.points("governor.streams.open")[0].value == 0
+    told.instruments.observe_streams(lambda: Streams(open=2, lag=40))
+    assert told.points("governor.streams.open")[0].value == 2
+    assert told.points("governor.streams.lag")[0].value == 40
+
+
+def test_every_metric_has_a_unit() -> None:
+    told = recorded()
+    told.instruments.committed(commits=1, seconds=1)
+    for name, unit in (
+        ("governor.store.batch.commits", "{commit}"),
+        ("governor.store.batch.duration", "s"),
+        ("governor.streams.open", "{stream}"),
+        ("governor.streams.lag", "{revision}"),
+    ):
+        assert told.unit(name) == unit
