@@ -9,8 +9,9 @@ from governor.domain.errors import Overloaded, StoreUnavailable
 from governor.domain.request import Status
 from governor.domain.values import Revision
 from governor.storage.store import SqlStore, StoreLimits
+from governor.storage.writer import PAYLOAD_BYTES_PER_BATCH
 from governor.usecases.ports import Batch, Committed, RequestQuery
-from tests.support.backends import Opener, Turnstile
+from tests.support.backends import Backend, Opener, Turnstile
 from tests.support.builders import (
     change,
     make_execution,
@@ -186,6 +187,25 @@ async def test_what_became_durable_without_an_answer_is_told_with_the_next_batch
     assert await store.request(request.id) == replayed.requests[0]
 
 
+async def test_a_head_that_went_back_is_not_written_on(store: SqlStore, backend: Backend) -> None:
+    """A standby that had not caught up takes over, or a backup is put in the file's place: its head
+    is behind what callers were told. Nothing is written, and no revision is given out twice.
+    """
+    await store.commit(submission(make_request("before")))
+    (behind,) = await backend.run("SELECT size, root, frontier FROM head")
+    await store.commit(submission(make_request("after")))
+    head = store.head
+    await backend.run("UPDATE head SET size = :size, root = :root, frontier = :frontier", **behind)
+    with pytest.raises(StoreUnavailable):
+        await store.commit(submission(make_request("lost")))
+    assert store.head == head
+    assert await store.request(make_request("lost").id) is None
+    await backend.run("UPDATE head SET store_id = 'another'")
+    with pytest.raises(StoreUnavailable):
+        await store.commit(submission(make_request("lost")))
+    assert len(await store.entries(after=Revision(0), limit=100)) == 6
+
+
 async def test_a_full_queue_turns_callers_away(opened: Opener) -> None:
     """The bound is on commits that have not been answered; the rest is not disturbed."""
     store = await opened(limits=StoreLimits(commits_waiting_max=8))
@@ -210,6 +230,20 @@ async def test_a_batch_has_a_largest_size(opened: Opener) -> None:
     )
     assert sum(sizes) == 30
     assert max(sizes) == 4
+
+
+async def test_large_payloads_are_not_all_taken_into_one_transaction(
+    store: SqlStore, turnstile: Turnstile
+) -> None:
+    """A batch lies in memory as a whole."""
+    sizes: list[int] = []
+    store.observe(lambda commits, _: sizes.append(commits))
+    payload = bytes(PAYLOAD_BYTES_PER_BATCH // 4)
+    await turnstile.together(
+        store,
+        *(submission(make_request(f"request-{number}", payload=payload)) for number in range(10)),
+    )
+    assert sizes == [1, 4, 4, 2]
 
 
 async def test_closing_finishes_what_is_queued_and_refuses_what_comes_later(

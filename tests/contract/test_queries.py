@@ -9,7 +9,7 @@ from governor.domain.decision import Category
 from governor.domain.execution import ExecutionStatus
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Status
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
-from governor.storage.store import SqlStore
+from governor.storage.store import SqlStore, StoreLimits
 from governor.usecases.ports import (
     Cursor,
     DecisionFilter,
@@ -375,6 +375,22 @@ async def test_the_dependents_of_a_request_are_those_that_still_wait(store: SqlS
     assert await store.dependents(base.id) == ("second", "third")
     assert await store.dependents(other.id) == ("second",)
     assert await store.dependents(gone.id) == ()
+
+
+async def test_readers_who_leave_take_no_connection_along(opened: Opener) -> None:
+    """A hundred calls are cancelled in the middle of a read, over a pool of two."""
+    store = await opened(limits=StoreLimits(readers_max=2))
+    await put(store, *(make_request(f"request-{number}") for number in range(5)))
+    for _ in range(10):
+        reads = [
+            asyncio.create_task(store.requests(RequestQuery(tenant="acme"))) for _ in range(10)
+        ]
+        await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
+    pages = await asyncio.gather(*(store.requests(RequestQuery(tenant="acme")) for _ in range(10)))
+    assert all(len(page) == 5 for page in pages)
 
 
 async def test_reads_go_on_while_commits_are_written(store: SqlStore) -> None:

@@ -25,6 +25,7 @@ from governor.domain.values import Micros, RequestId, Revision
 from governor.storage import queries, sqlite
 from governor.storage.dialect import SqliteDialect
 from governor.storage.errors import (
+    FileRefused,
     NoSuchStore,
     NotDurable,
     PragmaRefused,
@@ -162,6 +163,13 @@ async def test_a_file_that_is_not_there_is_made_only_by_a_migration(tmp_path: Pa
     assert not any(os.scandir(tmp_path))
     with pytest.raises(NoSuchStore):
         await migrate(f"sqlite:///{tmp_path}/no/folder/none.db")
+
+
+async def test_a_file_that_the_system_withholds_is_refused_by_name(tmp_path: Path) -> None:
+    """The system's word for it is told: whoever started the server can do something about it."""
+    (tmp_path / "folder.db").mkdir()
+    with pytest.raises(FileRefused, match=r"folder\.db cannot be used: Is a directory"):
+        await open_store(f"sqlite:///{tmp_path}/folder.db", encode=encode_entry, migrate=True)
 
 
 async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -347,7 +355,7 @@ async def test_every_bulk_statement_looks_rows_up_and_scans_no_table(backend: Ba
         statements.update_executions,
     ):
         row = (None,) * 7  # more columns than any of them has
-        bulk.execute(cast(Connection, said), [row] * 3)
+        bulk.execute(cast("Connection", said), [row] * 3)
     for statement in said.statements:
         scanned = {step for step in plan_of(backend, statement) if step.startswith("SCAN")}
         assert scanned <= {"SCAN v", "SCAN 3 CONSTANT ROWS"}, statement
@@ -362,12 +370,16 @@ def plan_of(backend: Backend, statement: str) -> list[str]:
 
 
 class Recorder:
-    """Takes down what it is told to run."""
+    """A connection and its cursor, which take down what they are told to run."""
 
     def __init__(self) -> None:
         self.statements: list[str] = []
+        self.connection = self
 
-    def exec_driver_sql(self, statement: str, _: object) -> None:
+    def cursor(self) -> "Recorder":
+        return self
+
+    def execute(self, statement: str, _: object) -> None:
         self.statements.append(statement)
 
 

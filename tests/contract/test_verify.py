@@ -137,6 +137,15 @@ async def test_a_store_that_nobody_touched_has_no_findings(
     assert (verified.requests, verified.executions) == (9, 8)
 
 
+async def test_a_closed_store_is_verified_as_well(store: SqlStore, backend: Backend) -> None:
+    """The auditor has a copy of the file, and no process that holds it."""
+    checkpoint = await live(store)
+    await store.close()
+    findings, verified = await examine(backend, checkpoint)
+    assert findings == []
+    assert verified.size == checkpoint.size
+
+
 async def test_an_empty_store_has_no_findings(store: SqlStore, backend: Backend) -> None:
     """The root over nothing is known too."""
     findings, verified = await examine(backend, checkpoint_of(store))

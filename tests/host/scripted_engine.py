@@ -56,6 +56,7 @@ class Error:
         return ((STATUS_KEY, status.SerializeToString()),)
 
 
+@dataclass(frozen=True, slots=True)
 class Silence:
     """No answer, ever."""
 

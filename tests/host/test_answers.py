@@ -131,6 +131,14 @@ def test_the_cause_of_a_refusal_is_the_hosts_own() -> None:
     assert answer.reason.metadata == {"type": "flag.set", "status": "INVALID_ARGUMENT"}
 
 
+def test_words_that_the_host_did_not_sign_are_not_recorded() -> None:
+    """They may be the text of an exception, with whatever that quotes."""
+    answer = answers.apply_answer(failure(Error(code=grpc.StatusCode.UNKNOWN)))
+    assert isinstance(answer, InDoubt)
+    assert answer.reason.code == "UNKNOWN"
+    assert answer.reason.message == "the host answered UNKNOWN"
+
+
 # --- Answers that are no error ------------------------------------------------------------------
 
 

@@ -186,6 +186,16 @@ async def test_another_host_behind_a_new_connection_is_asked_what_it_promises(
     assert (before.exactly_once, after.exactly_once) == (True, False)
 
 
+async def test_asking_that_was_given_up_leaves_nothing_believed(tmp_path: Path) -> None:
+    async with connected(tmp_path, seconds=60) as (client, script):
+        script.reply("GetCapabilities", Silence(), CAPABLE)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await client.capabilities()
+        assert client.known_capabilities is None
+        assert (await client.capabilities()).exactly_once
+
+
 async def test_a_host_of_another_contract_is_refused_by_name(tmp_path: Path) -> None:
     async with connected(tmp_path) as (client, script):
         other = engine.GetCapabilitiesResponse(contract_version="governance.v2")

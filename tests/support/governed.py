@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,16 @@ _LEDGER_MAX = 100_000
 
 
 class CrashError(Exception):
-    """What the store's thread meets where the process dies."""
+    """What a step meets at a failpoint."""
+
+
+@dataclass(slots=True)
+class _End:
+    """Where a step is to end, or the process with it."""
+
+    failpoint: str
+    passings_left: int
+    is_deadly: bool
 
 
 class Governed:
@@ -84,7 +94,7 @@ class Governed:
         self.policy = PlainPolicy()
         self.directory = PlainDirectory()
         self.tracing = RecordingTracing()
-        self._deaths: deque[tuple[str, int]] = deque()
+        self._ends: deque[_End] = deque()
         self.is_dead = asyncio.Event()
         self.app: App
         self.store: WatchedStore
@@ -165,8 +175,16 @@ class Governed:
         await self.start()
 
     def die_at(self, failpoint: str, *, passing: int = 1) -> None:
-        """The process is to die where it passes that place; after an earlier death, in that life."""
-        self._deaths.append((failpoint, passing))
+        """The process dies where it passes that place; after an earlier death, in that life."""
+        self._ends.append(_End(failpoint, passing, is_deadly=True))
+
+    def fail_at(self, failpoint: str, *, passing: int = 1) -> None:
+        """The step is to fail there, and the process to live on."""
+        self._ends.append(_End(failpoint, passing, is_deadly=False))
+
+    def forget_ends(self) -> None:
+        """Nothing is to fail any more, and nobody to die."""
+        self._ends.clear()
 
     async def unless_it_dies(self, doing: Coroutine[Any, Any, object]) -> None:
         """Returns when something is done, or the process has died, which nobody is told."""
@@ -177,16 +195,18 @@ class Governed:
             await task
 
     def _pass_by(self, name: str) -> None:
-        if not self._deaths or self._deaths[0][0] != name:
+        if not self._ends or self._ends[0].failpoint != name:
             return
-        _, passing = self._deaths.popleft()
-        if passing > 1:
-            self._deaths.appendleft((name, passing - 1))
+        end = self._ends[0]
+        end.passings_left -= 1
+        if end.passings_left:
             return
-        self._die()
-        if name.startswith("store."):
-            raise CrashError(name)  # in the writer's thread, which goes on to be closed
-        raise asyncio.CancelledError
+        self._ends.popleft()
+        if end.is_deadly:
+            self._die()
+        if end.is_deadly and not name.startswith("store."):
+            raise asyncio.CancelledError
+        raise CrashError(name)  # in the store: its thread goes on to be closed
 
     def _die(self) -> None:
         self.store.is_dead = True
@@ -219,7 +239,7 @@ class Governed:
         await self._reach(end)
 
     async def _next_moment(self) -> Micros | None:
-        due_at = await self.store.next_due()
+        due_at = await self.timers.next_moment()
         moments = [
             max(moment, self.clock.now())
             for moment in (self.clock.next_wake, due_at)

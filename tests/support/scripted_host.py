@@ -1,4 +1,4 @@
-"""A host in memory that keeps every promise it announces, and whose calls go wrong as a test says."""
+"""A host in memory that keeps what it promises, and whose calls go wrong as a test says."""
 
 import asyncio
 from collections import Counter, deque
@@ -117,16 +117,17 @@ class ScriptedHost:
     Each call that arrives takes the next turn of `script`: a Loss, or an answer that is given as it
     stands and for which the host does nothing. Without a turn the host does what it promises. Calls
     of a kind in `deaf_to` never arrive.
-    `effects` is the oracle: everything that was ever really changed.
+    `effects` is the oracle: all that was ever really changed. `heard` is what callers were told.
     """
 
     promises: Capabilities = COMPARING
     is_reachable: bool = True
     refusal: Refused | None = None
     violations: tuple[Reason, ...] = ()
-    script: deque[Turn] = field(default_factory=deque)
+    script: deque[Turn | None] = field(default_factory=deque)
     deaf_to: set[Kind] = field(default_factory=set)
     calls: list[Call] = field(default_factory=list)
+    heard: list[LookupAnswer] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     records: dict[ExecutionId, Record] = field(default_factory=dict)
     orders: Gate = field(default_factory=Gate)
@@ -230,6 +231,7 @@ class ScriptedHost:
             await self.deadlines.passed()
         answer = self._answer(turn, handle)
         await self.answers.passed()
+        self.heard.append(answer)
         return answer
 
     def _answer(self, turn: Turn | None, handle: Callable[[], LookupAnswer]) -> LookupAnswer:

@@ -82,7 +82,8 @@ class WatchedStore:
                 else:
                     if not self.is_dead:
                         return answer
-            return await _nothing()
+            nothing: _T = await _nothing()
+            return nothing
 
         return watched
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,7 +177,7 @@ async def test_no_more_executions_run_than_the_bound_also_on_demand(tmp_path: Pa
 # ---------------------------------------------------------------- the version
 
 
-async def moved_on(sidecar: Governed, strategy: StaleStrategy, **fields: object) -> Status:
+async def moved_on(sidecar: Governed, strategy: StaleStrategy, **fields: Any) -> Status:
     """Where a request ends up whose state was changed behind its back, once it is started."""
     request = await sidecar.submit(
         execution_mode=ON_EXECUTE, expected_version="", stale_strategy=strategy, **fields

@@ -102,9 +102,7 @@ async def test_the_same_call_again_gives_the_first_answer(sidecar: Governed) -> 
 async def test_a_stale_etag_is_refused(sidecar: Governed) -> None:
     request, execution = await in_doubt(sidecar)
 
-    await sidecar.changes_nothing(
-        sidecar.resolve(OTTO, execution, None, etag="r1"), EtagMismatch
-    )
+    await sidecar.changes_nothing(sidecar.resolve(OTTO, execution, None, etag="r1"), EtagMismatch)
     answer = await sidecar.resolve(OTTO, execution, None, etag=etag_of(request))
     assert answer.request.status is Status.FAILED
 
@@ -120,8 +118,7 @@ async def test_only_operators_and_admins_resolve(sidecar: Governed) -> None:
 
 
 async def test_an_answer_that_comes_too_late_changes_nothing(sidecar: Governed) -> None:
-    """The order was only delayed and lands after the person has spoken: the ledger stays as it is.
-    """
+    """The order was only delayed and lands after the person has spoken: the ledger stays."""
     sidecar.host.script.extend([Loss.DELAY, *[Loss.ORDER] * 1000])
     request = await sidecar.submit()
     await sidecar.pass_time(600)

@@ -1,7 +1,8 @@
-"""Submit: what is asked for stands, decided, once; and where nothing is in its way, it is claimed."""
+"""Submit: what is asked for stands, decided, once; where nothing is in its way, it is claimed."""
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,9 +145,7 @@ async def test_the_claim_is_in_the_submitting_commit(sidecar: Governed) -> None:
     ],
     ids=["on execute", "needs approval", "scheduled"],
 )
-async def test_what_has_to_wait_is_not_claimed(
-    sidecar: Governed, fields: dict[str, object]
-) -> None:
+async def test_what_has_to_wait_is_not_claimed(sidecar: Governed, fields: dict[str, Any]) -> None:
     request = await sidecar.submit(**fields)
 
     await sidecar.quiet()
@@ -378,7 +377,7 @@ async def test_a_schedule_at_or_after_the_expiry_is_refused(sidecar: Governed) -
     ids=["allowed", "deferred", "denied", "expired since"],
 )
 async def test_the_same_call_again_gives_the_first_answer_whatever_happened_since(
-    sidecar: Governed, fields: dict[str, object]
+    sidecar: Governed, fields: dict[str, Any]
 ) -> None:
     first = await sidecar.submitted(key="once", **fields)
     await sidecar.pass_time(60)
@@ -423,7 +422,7 @@ async def test_the_same_call_at_the_same_time_happens_once(sidecar: Governed) ->
     ids=str,
 )
 async def test_the_same_key_with_other_content_is_refused(
-    sidecar: Governed, other: dict[str, object]
+    sidecar: Governed, other: dict[str, Any]
 ) -> None:
     await sidecar.submit(key="once")
     await sidecar.quiet()

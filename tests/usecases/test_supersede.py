@@ -26,7 +26,7 @@ from governor.domain.request import (
     StateRef,
     Status,
 )
-from governor.domain.values import RequestId
+from governor.domain.values import Micros, RequestId
 from governor.usecases.commands import etag_of
 from governor.usecases.ports import Commit
 from tests.support.governed import Governed
@@ -243,11 +243,9 @@ async def test_what_submit_refuses_is_refused_and_the_old_request_stands(sidecar
     old = await sidecar.submit(risk=Risk.HIGH)
     ended = await sidecar.submit(risk=Risk.CRITICAL, flag="other")
 
-    for refusal, fields in (
-        (DependencyFailed, {"depends_on": (ended.id,)}),
-        (NotFound, {"depends_on": (RequestId("none"),)}),
-    ):
-        await sidecar.changes_nothing(sidecar.supersede(RITA, old, **fields), refusal)
+    for refusal, dependency in ((DependencyFailed, ended.id), (NotFound, RequestId("none"))):
+        call = sidecar.supersede(RITA, old, depends_on=(dependency,))
+        await sidecar.changes_nothing(call, refusal)
     sidecar.policy.rules = (Rule(id="four", effect=Effect.DEFER, steps=(reviewed(4),)),)
     await sidecar.changes_nothing(sidecar.supersede(RITA, old), UnsatisfiableApproval)
     assert await sidecar.now(old) == old
@@ -286,3 +284,14 @@ async def test_two_replacements_at_once_leave_one(sidecar: Governed) -> None:
     assert [type(refusal) for refusal in refused] == [IllegalTransition] * 3
     await sidecar.quiet()
     assert [effect.payload for effect in sidecar.host.effects] == [OTHER.data]
+
+
+async def test_a_time_that_submit_refuses_is_named_where_the_caller_sent_it(
+    sidecar: Governed,
+) -> None:
+    old = await sidecar.submit(risk=Risk.HIGH)
+    far = Micros(sidecar.app.clock.now() + 10_000 * 86_400 * 1_000_000)
+
+    with pytest.raises(InvalidField) as refusal:
+        await sidecar.supersede(RITA, old, execute_after=far)
+    assert refusal.value.field == "replacement.execute_after"

@@ -1,4 +1,4 @@
-"""Per state one execution at a time, in the order of approval; over all, a bounded number at once."""
+"""Per state one execution at a time, in the order of approval; over all a bounded number."""
 
 import asyncio
 from collections.abc import Callable
@@ -133,9 +133,7 @@ async def test_no_more_executions_run_at_once_than_the_bound(tmp_path: Path) -> 
         folder.mkdir()
         async with governed(folder, host=host, limits=Limits(executions_running_max=3)) as sidecar:
             host.orders.shut()
-            waiting = [
-                await sidecar.submit(flag=f"flag-{n}", risk=Risk.MEDIUM) for n in range(10)
-            ]
+            waiting = [await sidecar.submit(flag=f"flag-{n}", risk=Risk.MEDIUM) for n in range(10)]
             await asyncio.gather(*(sidecar.approve(ANN, one) for one in waiting))
             await asyncio.gather(
                 *(sidecar.submit(flag=f"more-{n}") for n in range(10)),

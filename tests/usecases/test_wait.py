@@ -112,8 +112,7 @@ async def test_a_change_between_the_look_and_the_wait_is_not_missed(sidecar: Gov
 
 
 async def test_two_changes_in_one_turn_of_the_loop_are_both_seen(sidecar: Governed) -> None:
-    """Two transactions are published before anybody who waits has woken; the second one is enough.
-    """
+    """Two transactions are published before whoever waits has woken; the second one is enough."""
     request = await sidecar.submit(risk=Risk.HIGH)
     waiting = asyncio.ensure_future(wait(sidecar, request, seconds=1.0))
     await sidecar.quiet()

@@ -72,12 +72,13 @@ async def serving(
     telemetry: Telemetry = OFF,
     options: Sequence[tuple[str, int]] = (),
     reflection: bool = False,
+    app: App | None = None,
 ) -> AsyncIterator[Served]:
-    """Starts, lets the test play, and drains."""
+    """Starts, lets the test play, and drains. Without an `app` the handlers need none."""
     tail = ClosableTail()
     store = SimpleNamespace(head=SimpleNamespace(revision=100))
     server = GovernorServer(
-        cast("App", SimpleNamespace(tail=tail, store=store)),
+        app or cast("App", SimpleNamespace(tail=tail, store=store)),
         listener=Listener(path=folder / "governor.sock"),
         authenticator=DevelopmentIdentity(),
         incident_id=lambda: INCIDENT,

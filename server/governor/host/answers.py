@@ -93,9 +93,15 @@ class Failure:
 
     @property
     def cause(self) -> Reason:
-        """As it is recorded: the host's reason, or the bare status code."""
+        """As it is recorded: the host's own reason, or the bare status code.
+
+        Words that the host did not sign may be a stack trace; they belong into the log alone.
+        """
+        if not self.reason:
+            message = f"the host answered {self.code.name}"
+            return Reason(code=self.code.name, message=message)
         return Reason(
-            code=self.reason or self.code.name,
+            code=self.reason,
             message=self.message[:TEXT_CHARACTERS_MAX],
             metadata={**self.facts, "status": self.code.name},
         )

@@ -82,7 +82,11 @@ class HostClient:
             if self._known is None or not self._is_current:
                 # Set first: a connection that breaks meanwhile takes it back.
                 self._is_current = True
-                self._known = await self._ask_capabilities()
+                try:
+                    self._known = await self._ask_capabilities()
+                except BaseException:
+                    self._is_current = False
+                    raise
             return self._known
 
     async def state_version(self, tenant: str, state: StateRef) -> str:
@@ -224,16 +228,11 @@ class HostClient:
 
     async def _ask_capabilities(self) -> Capabilities:
         request = engine.GetCapabilitiesRequest(contract_version=codec.CONTRACT_VERSION)
-        try:
-            response = await self._answered(
-                self._get_capabilities, request, engine.GetCapabilitiesResponse
-            )
-        except HostUnavailable:
-            self._is_current = False
-            raise
+        response = await self._answered(
+            self._get_capabilities, request, engine.GetCapabilitiesResponse
+        )
         promised = codec.capabilities(response)
         if promised.contract_version != codec.CONTRACT_VERSION:
-            self._is_current = False
             raise HostUnavailable(
                 f"the host speaks {promised.contract_version!r}, not {codec.CONTRACT_VERSION!r}",
                 contract_version=promised.contract_version,

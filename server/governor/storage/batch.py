@@ -7,7 +7,7 @@ that a transaction which failed, or one of another replica, leaves nothing to be
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import assert_never
 
 from sqlalchemy import Connection
 
@@ -18,7 +18,7 @@ from governor.domain.request import MutationRequest
 from governor.domain.values import Revision, Value
 from governor.storage import queries, rows
 from governor.storage.admission import Accepted, Admission, Facts, Lost, Replayed, admit
-from governor.storage.dialect import Bulk, BulkRow
+from governor.storage.dialect import BulkRow
 from governor.storage.statements import Statements
 from governor.usecases.ports import (
     Batch,
@@ -56,7 +56,7 @@ def write_batch(
     encode: EntryEncoder,
 ) -> Written:
     """Decides and writes a batch. The caller's transaction makes it durable, or undoes it."""
-    size, frontier, store_id = connection.exec_driver_sql(statements.read_head).one()
+    size, frontier, store_id = statements.lock_head(connection)
     admissions = admit(commits, _read_facts(connection, commits, statements))
     draft = _Draft(encode=encode, size=size)
     written = {
@@ -99,24 +99,20 @@ def _read_facts(connection: Connection, commits: Sequence[Commit], statements: S
     slots = {execution.slot for commit in commits for execution in commit.executions}
     keys = {rows.key_digest(commit.key) for commit in commits if commit.key is not None}
     return Facts(
-        requests=dict(_found(statements.request_revisions, connection, [(id,) for id in requests])),
-        executions=dict(
-            _found(statements.execution_revisions, connection, [(id,) for id in executions])
-        ),
+        requests=dict(statements.request_revisions.select(connection, _column(requests))),
+        executions=dict(statements.execution_revisions.select(connection, _column(executions))),
         busy={
             (tenant, state_type, state_id): id
-            for tenant, state_type, state_id, id in _found(
-                statements.busy_states, connection, list(slots)
+            for tenant, state_type, state_id, id in statements.busy_states.select(
+                connection, list(slots)
             )
         },
-        fingerprints=dict(_found(statements.keys, connection, [(digest,) for digest in keys])),
+        fingerprints=dict(statements.keys.select(connection, _column(keys))),
     )
 
 
-def _found(
-    statement: Bulk, connection: Connection, asked: Sequence[BulkRow]
-) -> Iterable[tuple[Any, ...]]:
-    return (tuple(row) for row in statement.select(connection, asked))
+def _column(values: Iterable[object]) -> list[BulkRow]:
+    return [(value,) for value in values]
 
 
 # ---------------------------------------------------------------- what is written

@@ -1,26 +1,22 @@
 """Every difference between the two databases that SQL text shows, each with its reason.
 
 A Bulk is one statement over many rows, written once with `{rows}` where they go in. Its text is
-made from the tables at the start and handed to the driver as it is: compiling and binding a Core
-statement costs more than SQLite needs to run it, and this is the path of every commit.
+made from the tables at the start and handed to the driver as it is: building, binding and wrapping
+a Core statement costs more than SQLite needs to run it, and this is the path of every commit.
 """
 
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Column, Connection, Row
-from sqlalchemy.exc import (
-    DataError,
-    DBAPIError,
-    EmulatedDBAPIException,
-    IntegrityError,
-    InterfaceError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
+from sqlalchemy import Column, Connection
+from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException, SQLAlchemyError
 
 BulkRow = Sequence[object]
+FoundRow = tuple[Any, ...]
+
+_HEAD: Final = "SELECT size, frontier, store_id FROM head"
 
 
 class Bulk(Protocol):
@@ -30,7 +26,7 @@ class Bulk(Protocol):
         """Runs it; nothing to do for no rows."""
         ...
 
-    def select(self, connection: Connection, rows: Sequence[BulkRow]) -> list[Row[Any]]:
+    def select(self, connection: Connection, rows: Sequence[BulkRow]) -> list[FoundRow]:
         """Runs it and answers what it found."""
         ...
 
@@ -38,9 +34,8 @@ class Bulk(Protocol):
 class Dialect(Protocol):
     """What a backend says in its own words."""
 
-    @property
-    def read_head(self) -> str:
-        """Selects the head's size, frontier and store id, so that nobody else can write one."""
+    def lock_head(self, connection: Connection) -> FoundRow:
+        """The head's size, frontier and store id; until the transaction ends they are ours."""
         ...
 
     def blames_content(self, error: Exception) -> bool:
@@ -58,19 +53,29 @@ class Dialect(Protocol):
 class SqliteDialect:
     """SQLite has one writer by nature: BEGIN IMMEDIATE is the lock on the head, and on all else."""
 
-    read_head: Final = "SELECT size, frontier, store_id FROM head"
+    def lock_head(self, connection: Connection) -> FoundRow:
+        cursor = connection.connection.cursor()
+        cursor.execute(_HEAD)
+        (head,) = cursor.fetchall()
+        return tuple(head)
 
     def blames_content(self, error: Exception) -> bool:
         """The driver refuses a value it cannot bind with InterfaceError or ProgrammingError."""
-        blamed = (DataError, IntegrityError, InterfaceError, ProgrammingError)
-        return isinstance(error, blamed) or not isinstance(error, (SQLAlchemyError, OSError))
+        blamed = (
+            sqlite3.DataError,
+            sqlite3.IntegrityError,
+            sqlite3.InterfaceError,
+            sqlite3.ProgrammingError,
+        )
+        others = (sqlite3.Error, SQLAlchemyError, OSError)
+        return isinstance(error, blamed) or not isinstance(error, others)
 
     def bulk(self, template: str, columns: Sequence[Column[Any]]) -> Bulk:
         return _SqliteBulk(template, len(columns))
 
 
 class _SqliteBulk:
-    """The rows are a VALUES list of placeholders.
+    """The rows are a VALUES list of placeholders, run on the driver's own cursor.
 
     Not executemany: the driver lets go of the interpreter's lock around every single step, and a
     busy event loop gives it back five milliseconds later. One statement steps once. Few lengths of
@@ -86,21 +91,23 @@ class _SqliteBulk:
 
     def execute(self, connection: Connection, rows: Sequence[BulkRow]) -> None:
         for text, parameters in self._steps(rows):
-            connection.exec_driver_sql(text, parameters)
+            connection.connection.cursor().execute(text, parameters)
 
-    def select(self, connection: Connection, rows: Sequence[BulkRow]) -> list[Row[Any]]:
-        found: list[Row[Any]] = []
+    def select(self, connection: Connection, rows: Sequence[BulkRow]) -> list[FoundRow]:
+        found: list[FoundRow] = []
         for text, parameters in self._steps(rows):
-            found.extend(connection.exec_driver_sql(text, parameters))
+            cursor = connection.connection.cursor()
+            cursor.execute(text, parameters)
+            found.extend(cursor.fetchall())
         return found
 
-    def _steps(self, rows: Sequence[BulkRow]) -> Iterable[tuple[str, tuple[object, ...]]]:
+    def _steps(self, rows: Sequence[BulkRow]) -> Iterator[tuple[str, tuple[object, ...]]]:
         at, left = 0, len(rows)
-        while left:
-            length = next(length for length in self.lengths if length <= left)
-            yield self._texts[length], tuple(chain.from_iterable(rows[at : at + length]))
-            at += length
-            left -= length
+        for length in self.lengths:
+            while length <= left:
+                yield self._texts[length], tuple(chain.from_iterable(rows[at : at + length]))
+                at += length
+                left -= length
 
 
 def _values(rows: int, width: int) -> str:
@@ -118,7 +125,8 @@ class PostgresDialect:
     still true when it is written. Taken per commit the lock would be held across as many fsyncs.
     """
 
-    read_head: Final = "SELECT size, frontier, store_id FROM head FOR UPDATE"
+    def lock_head(self, connection: Connection) -> FoundRow:
+        return tuple(connection.exec_driver_sql(f"{_HEAD} FOR UPDATE").one())
 
     def blames_content(self, error: Exception) -> bool:
         """The driver checks values itself; what passes it the server may refuse by SQLSTATE."""
@@ -177,10 +185,10 @@ class _PostgresBulk:
         if rows:
             connection.exec_driver_sql(self._text, _columns(rows))
 
-    def select(self, connection: Connection, rows: Sequence[BulkRow]) -> list[Row[Any]]:
+    def select(self, connection: Connection, rows: Sequence[BulkRow]) -> list[FoundRow]:
         if not rows:
             return []
-        return list(connection.exec_driver_sql(self._text, _columns(rows)))
+        return [tuple(row) for row in connection.exec_driver_sql(self._text, _columns(rows))]
 
 
 def _columns(rows: Sequence[BulkRow]) -> tuple[list[object], ...]:

@@ -30,6 +30,14 @@ class NoSuchStore(StoreRefused):
         super().__init__(f"there is no store at {place}", place=place)
 
 
+class FileRefused(StoreRefused):
+    """The operating system does not let us use the file."""
+
+    def __init__(self, path: str, error: OSError) -> None:
+        cause = error.strerror or type(error).__name__
+        super().__init__(f"{path} cannot be used: {cause}", path=path, cause=cause)
+
+
 class StoreInUse(StoreRefused):
     """Another process holds the database file."""
 

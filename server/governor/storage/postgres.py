@@ -16,7 +16,7 @@ from governor.storage.dialect import PostgresDialect
 from governor.storage.errors import StoreRefused
 from governor.storage.snapshots import Snapshots
 from governor.storage.transaction import CommitUnknown, Settlement, Transactions
-from governor.storage.writer import GroupCommit, Waiter
+from governor.storage.writer import GroupCommit, Waiter, taken_from
 from governor.usecases.ports import Commit, Head
 
 _APPLICATION_NAME: Final = "governor"
@@ -74,14 +74,20 @@ class Server:
             timeout=self.connect_timeout_seconds,
             command_timeout=self.command_timeout_seconds,
         )
-        # A server may be set up to acknowledge before the disk has it; what we acknowledge is on
-        # disk. Stronger settings, which also wait for standbys, are left alone.
-        await connection.execute(
-            "SELECT set_config('synchronous_commit', 'on', false) "
-            "WHERE current_setting('synchronous_commit') = 'off'"
-        )
+        try:
+            await connection.execute(_ON_DISK)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
+
+# A server may be set up to acknowledge before the disk has it; what we acknowledge is on disk.
+# Stronger settings, which also wait for standbys, are left alone.
+_ON_DISK: Final = """
+    SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') = 'off'
+"""
 
 _OPTIONS: Final[dict[str, tuple[str, type[int] | type[float]]]] = {
     "pool_size": ("pool_size", int),
@@ -158,14 +164,16 @@ class PostgresWriter(GroupCommit):
             await self._woken.wait()
             self._woken.clear()
             while self._queue:
-                count = min(len(self._queue), self._batch_max)
-                waiters = [self._queue.popleft() for _ in range(count)]
+                waiters = taken_from(self._queue.popleft(), self._following, self._batch_max)
                 try:
                     settlement = await self._settle([waiter.commit for waiter in waiters])
                 except Exception as error:  # noqa: BLE001 - whatever it is, the callers are told
                     self._failed(waiters, error)
                 else:
                     self._settled(waiters, settlement)
+
+    def _following(self) -> Waiter | None:
+        return self._queue.popleft() if self._queue else None
 
     async def _settle(self, commits: Sequence[Commit]) -> Settlement:
         """A COMMIT that did not answer is looked up before the batch is written again."""

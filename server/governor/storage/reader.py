@@ -77,6 +77,7 @@ class Reader:
         self._snapshots = snapshots
         self._requests = Gathered(self._read_requests)
         self._executions = Gathered(self._read_executions)
+        self._reading: set[asyncio.Task[Sequence[Row[Any]]]] = set()
 
     async def request(self, id: RequestId) -> MutationRequest | None:
         return self._snapshots.requests.get(id) or await self._requests.get(id)
@@ -135,6 +136,7 @@ class Reader:
         return tuple(row.id for row in found)
 
     async def close(self) -> None:
+        await asyncio.gather(*self._reading, return_exceptions=True)
         await self._engine.dispose()
 
     # ------------------------------------------------------------ selects behind the snapshots
@@ -156,19 +158,30 @@ class Reader:
         return found
 
     async def _select(self, statement: Select[Any]) -> Sequence[Row[Any]]:
-        """A connection that died in the pool is noticed once; the pool then makes a new one."""
+        """A caller who leaves does not interrupt the read: drivers lose connections that way."""
+        reading = asyncio.create_task(self._read(statement))
+        self._reading.add(reading)
+        reading.add_done_callback(self._read_ended)
         try:
-            try:
-                return await self._read(statement)
-            except DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-                return await self._read(statement)
+            return await asyncio.shield(reading)
         except (SQLAlchemyError, OSError) as error:
-            logger.error("a read failed", exc_info=error)
             raise unavailable(error) from error
 
+    def _read_ended(self, reading: asyncio.Task[Sequence[Row[Any]]]) -> None:
+        self._reading.discard(reading)
+        if not reading.cancelled() and (error := reading.exception()) is not None:
+            logger.error("a read failed", exc_info=error)
+
     async def _read(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+        """A connection that died in the pool is noticed once; the pool then makes a new one."""
+        try:
+            return await self._read_once(statement)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return await self._read_once(statement)
+
+    async def _read_once(self, statement: Select[Any]) -> Sequence[Row[Any]]:
         async with self._engine.connect() as connection:
             found: Sequence[Row[Any]] = (await connection.execute(statement)).all()
             return found

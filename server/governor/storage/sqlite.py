@@ -2,11 +2,12 @@
 
 import asyncio
 import fcntl
+import logging
 import os
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,20 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from governor.storage.errors import NoSuchStore, NotDurable, PragmaRefused, StoreInUse, StoreRefused
+from governor.storage.errors import (
+    FileRefused,
+    NoSuchStore,
+    NotDurable,
+    PragmaRefused,
+    StoreInUse,
+    StoreRefused,
+)
 from governor.storage.snapshots import Snapshots
 from governor.storage.transaction import Transactions
-from governor.storage.writer import GroupCommit, Waiter
+from governor.storage.writer import GroupCommit, Waiter, taken_from
 from governor.usecases.ports import Head
+
+logger = logging.getLogger(__name__)
 
 _BUSY_MILLISECONDS: Final = 5_000
 _OWNER_ONLY: Final = 0o600
@@ -39,8 +49,10 @@ WRITER_PRAGMAS: Final[Mapping[str, str | int]] = {
     "busy_timeout": _BUSY_MILLISECONDS,
     # Triggers also see the deletion inside INSERT OR REPLACE.
     "recursive_triggers": 1,
-    # In pages: large enough that the many pages of a batch reach the database file once.
-    "wal_autocheckpoint": 4_000,
+    # In pages. Larger ones hardly write less, and the COMMIT that runs one takes longer.
+    "wal_autocheckpoint": 1_000,
+    # A log that a long reader has made grow is cut back.
+    "journal_size_limit": 67_108_864,
     # Negative means KiB: a batch is not spilled into the log before its COMMIT.
     "cache_size": -65_536,
     "temp_store": 2,
@@ -69,7 +81,14 @@ def create_file(path: Path) -> None:
     """Makes sure that the file is there, for its owner's eyes; SQLite's other files follow it."""
     if not path.parent.is_dir():
         raise NoSuchStore(str(path.parent))
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY))
+    os.close(_opened(path))
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY)
+    except OSError as error:
+        raise FileRefused(str(path), error) from error
 
 
 class ProcessLock:
@@ -86,7 +105,7 @@ class ProcessLock:
 
     def acquire(self) -> None:
         """Raises StoreInUse, which says who holds it."""
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY)
+        file = _opened(self._path)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -186,7 +205,7 @@ def _begin_deferred(connection: Connection) -> None:
 
 def _begin_immediate(connection: Connection) -> None:
     """A deferred transaction would learn only at its first write that it may not."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.connection.cursor().execute("BEGIN IMMEDIATE")
 
 
 # ---------------------------------------------------------------- the writer
@@ -228,9 +247,9 @@ class SqliteWriter(GroupCommit):
 
     def _run(self) -> None:
         connection: Connection | None = None
-        # A loop that is closed before its store has nobody left to tell.
-        with suppress(RuntimeError):
-            for waiters in self._batches():
+        try:
+            while (first := self._queue.get()) is not None:
+                waiters = taken_from(first, self._following, self._batch_max)
                 try:
                     connection = connection or self._engine.connect()
                     settlement = self._transactions.settle(
@@ -244,24 +263,18 @@ class SqliteWriter(GroupCommit):
                     self._loop.call_soon_threadsafe(self._settled, waiters, settlement)
             _discard(connection)
             self._loop.call_soon_threadsafe(self._finished.set)
+        except RuntimeError:
+            logger.warning("the event loop was closed before its store")
 
-    def _batches(self) -> Iterator[list[Waiter]]:
-        """What is queued, as it is queued, until the queue is closed."""
-        while (first := self._queue.get()) is not None:
-            waiters = [first]
-            closing = False
-            while len(waiters) < self._batch_max and not closing:
-                try:
-                    waiter = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if waiter is None:
-                    closing = True
-                else:
-                    waiters.append(waiter)
-            yield waiters
-            if closing:
-                return
+    def _following(self) -> Waiter | None:
+        """What is queued already. The end of the queue is put back for the next batch to find."""
+        try:
+            waiter = self._queue.get_nowait()
+        except queue.Empty:
+            return None
+        if waiter is None:
+            self._queue.put(None)
+        return waiter
 
 
 def _discard(connection: Connection | None) -> None:

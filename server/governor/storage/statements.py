@@ -16,7 +16,7 @@ class Statements:
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        self.read_head = dialect.read_head
+        self.lock_head = dialect.lock_head
         self.write_head = dialect.bulk(_update(tables.head, _HEAD), _HEAD)
         # What admission asks.
         self.request_revisions = _lookup(

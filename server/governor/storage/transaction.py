@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from governor.domain.errors import GovernorError, StoreUnavailable
 from governor.domain.values import Revision, Value
@@ -31,6 +30,14 @@ class CommitUnknown(Exception):
     def __init__(self, written: Written) -> None:
         super().__init__("COMMIT did not answer")
         self.written = written
+
+
+class WentBack(Exception):
+    """The head is behind what was published, or another store's: this is not the database it was.
+
+    A standby took over before it had caught up, or the file was replaced. To write on would give
+    revisions out a second time.
+    """
 
 
 class _Unwritable(Exception):
@@ -77,7 +84,7 @@ class Transactions:
         The lock on the head waits for the old transaction to end, one way or the other.
         """
         with connection.begin():
-            connection.exec_driver_sql(self._statements.read_head).one()
+            self._statements.lock_head(connection)
             durable = _is_durable(connection, written)
         return self._published_by(connection, written) if durable else None
 
@@ -88,6 +95,10 @@ class Transactions:
             written = write_batch(
                 connection, commits, statements=self._statements, encode=self._encode
             )
+            self._check_continues(written)
+        except WentBack:
+            transaction.rollback()
+            raise
         except Exception as error:
             transaction.rollback()
             if self._dialect.blames_content(error):
@@ -105,6 +116,11 @@ class Transactions:
                 transaction.rollback()
             raise self._unknown(written) from error
         return written
+
+    def _check_continues(self, written: Written) -> None:
+        known = self._published
+        if written.before < known.revision or written.head.store_id != known.store_id:
+            raise WentBack
 
     def _unknown(self, written: Written) -> CommitUnknown:
         """Remembers what may be durable. Where it begins, none that began there or later is."""
@@ -147,7 +163,8 @@ class Transactions:
         for commit in commits:
             try:
                 settled = self.settle(connection, (commit,))
-            except (CommitUnknown, SQLAlchemyError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - its caller is told, the others go on
+                connection.invalidate()  # who knows what is left open on it
                 settled = self._left_out(error)
             answers.extend(settled.answers)
             batches.extend(settled.batches)

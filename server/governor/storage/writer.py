@@ -9,6 +9,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final, ParamSpec
 
 from governor.domain.errors import Overloaded, StoreUnavailable
 from governor.storage.batch import Answer
@@ -18,9 +19,15 @@ from governor.usecases.ports import Batch, Commit, Committed, Head
 
 logger = logging.getLogger(__name__)
 
+_P = ParamSpec("_P")
+
 Listener = Callable[[Batch], None]
 Observer = Callable[[int, float], None]
 """Told of every transaction: how many commits, and how many seconds the first one waited."""
+
+
+PAYLOAD_BYTES_PER_BATCH: Final = 16 * 1_048_576
+"""No further commit joins a batch whose payloads come to this: what it binds lies in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,26 @@ class Waiter:
     commit: Commit
     future: asyncio.Future[Committed]
     since: float  # in the loop's time
+
+    @property
+    def payload_bytes(self) -> int:
+        """How much of a batch's memory it takes; the rest of a commit is small."""
+        return sum(len(request.content.payload.data) for request in self.commit.requests)
+
+
+def taken_from(
+    first: Waiter, following: Callable[[], Waiter | None], commits_max: int
+) -> list[Waiter]:
+    """The next batch: `first`, and what is queued after it as far as the bounds let it join."""
+    waiters = [first]
+    payload_bytes = first.payload_bytes
+    while len(waiters) < commits_max and payload_bytes < PAYLOAD_BYTES_PER_BATCH:
+        waiter = following()
+        if waiter is None:
+            break
+        waiters.append(waiter)
+        payload_bytes += waiter.payload_bytes
+    return waiters
 
 
 class GroupCommit(ABC):
@@ -87,7 +114,7 @@ class GroupCommit(ABC):
             self._publish(batch)
         self._answer(waiters, settlement.answers)
         if self._observer is not None:
-            self._observer(len(waiters), self._loop.time() - waiters[0].since)
+            _tell(self._observer, len(waiters), self._loop.time() - waiters[0].since)
 
     def _failed(self, waiters: Sequence[Waiter], error: Exception) -> None:
         """Nothing is published and the head stays: the next transaction tells what became true."""
@@ -100,10 +127,7 @@ class GroupCommit(ABC):
         else:
             self._snapshots.forget_entries(batch.entries)
         for listener in self._listeners:
-            try:
-                listener(batch)
-            except Exception:
-                logger.exception("a listener failed on a batch")
+            _tell(listener, batch)
 
     def _answer(self, waiters: Sequence[Waiter], answers: Sequence[Answer]) -> None:
         self._waiting -= len(waiters)
@@ -117,3 +141,11 @@ class GroupCommit(ABC):
                 waiter.future.set_result(answer)
             else:
                 waiter.future.set_exception(answer)
+
+
+def _tell(listener: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+    """One listener's fault must keep neither the others nor the callers waiting."""
+    try:
+        listener(*args, **kwargs)
+    except Exception:
+        logger.exception("a listener failed on a batch")

@@ -45,6 +45,10 @@ class Dependencies:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def waiting_for(self, id: RequestId) -> frozenset[RequestId]:
+        """Who is to be looked at when this request ends."""
+        return frozenset(self._dependents.get(id, ()))
+
     def _notice(self, batch: Batch) -> None:
         for commit in batch.commits:
             if commit.replayed:
@@ -52,6 +56,8 @@ class Dependencies:
             for request in commit.requests:
                 if request.waits_for(PendingReason.DEPENDENCY):
                     self._remember(request)
+                else:
+                    self._forget(request)
                 if request.is_terminal:
                     for dependent in sorted(self._dependents.pop(request.id, ())):
                         self._spawn(dependent)
@@ -59,6 +65,14 @@ class Dependencies:
     def _remember(self, request: MutationRequest) -> None:
         for id in request.content.depends_on:
             self._dependents.setdefault(id, set()).add(request.id)
+
+    def _forget(self, request: MutationRequest) -> None:
+        """It waits no longer; what it depended on may have ended long ago, or go on for ever."""
+        for id in request.content.depends_on:
+            dependents = self._dependents.get(id, set())
+            dependents.discard(request.id)
+            if not dependents:
+                self._dependents.pop(id, None)
 
     def _spawn(self, dependent: RequestId) -> None:
         task = asyncio.get_running_loop().create_task(self._look_again(dependent))

@@ -1,6 +1,7 @@
 """Trying again while the host or the store is away, until what must be done is done."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
@@ -10,6 +11,7 @@ from governor.usecases.app import App
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_PASSING = (HostUnavailable, StoreUnavailable, Overloaded)
 
 
 async def persistently(
@@ -20,12 +22,14 @@ async def persistently(
     The pauses grow at random up to Limits.backoff_seconds_max. Only a cancellation ends it: work
     like this belongs to the execution manager, which cancels it when the server goes down.
     """
+    with suppress(*_PASSING):  # nearly always the first try is enough, and costs nothing more
+        return await work(*args, **kwargs)
     limits = app.limits
     retrying = AsyncRetrying(
         sleep=app.clock.sleep,
         wait=wait_random_exponential(
             multiplier=limits.backoff_seconds_initial, max=limits.backoff_seconds_max
         ),
-        retry=retry_if_exception_type((HostUnavailable, StoreUnavailable, Overloaded)),
+        retry=retry_if_exception_type(_PASSING),
     )
     return await retrying(work, *args, **kwargs)

@@ -19,16 +19,15 @@ async def revalidate(app: App, id: RequestId) -> None:
         request = await app.store.request(id)
         if request is None or not request.waits_for(PendingReason.REVALIDATION):
             return
+        # A host need not say in its opinion which version that was formed on. Asked for before it,
+        # the version can only be too old, and then the claim finds the request stale once more.
+        version_before = await app.host.state_version(request.tenant, request.state)
         validation = await app.host.validate(request)
-        # A host need not say in its opinion which version that was formed on.
-        current_version = validation.current_version or await app.host.state_version(
-            request.tenant, request.state
-        )
         step = revalidated(
             request,
             verdict=_verdict(app, request),
             violation=_violation(validation),
-            current_version=current_version,
+            current_version=validation.current_version or version_before,
             now=app.clock.now(),
         )
         try:

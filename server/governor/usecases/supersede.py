@@ -32,14 +32,17 @@ async def supersede(app: App, caller: Caller, command: Supersede) -> Changed:
         current, _ = await authorised_request(app, caller, command.id, "Supersede")
         check_etag(current, command.etag)
         check(current, Trigger.SUPERSEDED)
-        step, waits = await propose(
-            app,
-            caller,
-            identity,
-            command.content,
-            command.expires_at,
-            supersedes=command.id,
-        )
+        try:
+            step, waits = await propose(
+                app,
+                caller,
+                identity,
+                command.content,
+                command.expires_at,
+                supersedes=command.id,
+            )
+        except InvalidField as invalid:
+            raise InvalidField(f"replacement.{invalid.field}", invalid.fact) from None
 
         def end(standing: MutationRequest) -> Advance:
             return superseded(standing, by=step.request.id, actor=identity, now=app.clock.now())

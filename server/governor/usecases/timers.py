@@ -57,6 +57,17 @@ class Timers:
             for id in fresh:
                 done += await self._fire(id, now)
 
+    async def next_moment(self) -> Micros | None:
+        """When to look next. None: nothing is due at any time.
+
+        What is postponed stays due all the while, and hides what is due next: then the longest
+        pause brings that about.
+        """
+        due_at = await self._app.store.next_due()
+        if due_at is None or not self._postponed:
+            return due_at
+        return max(due_at, min(self._postponed.values()))
+
     async def _fire(self, id: RequestId, now: Micros) -> bool:
         try:
             request = await self._app.store.request(id)
@@ -77,7 +88,7 @@ class Timers:
         while True:
             try:
                 await self.run_due()
-                self._next = await self._app.store.next_due()
+                self._next = await self.next_moment()
             except Exception:
                 log.exception("the timers could not look at the store; they try again")
                 self._next = None

@@ -40,7 +40,7 @@ class Turns:
             self._ready.append(slot)
 
     def rejoin(self, slot: Slot, id: RequestId) -> None:
-        """The request goes back to the head of the line; if it still holds the state, until freed."""
+        """Back to the head of the line; whoever still holds the state keeps it until freed."""
         self._lines.setdefault(slot, deque()).appendleft(id)
         if slot not in self._holders:
             self._ready.append(slot)

@@ -49,8 +49,8 @@ def service_handler(
 ) -> grpc.GenericRpcHandler:
     """The RPCs of both tables.
 
-    They are registered as generic handlers and not by name: grpc.aio waits for each registered
-    method separately, which makes every call dearer by the number of them.
+    They are registered as generic handlers and not by name: grpc.aio keeps a future for each
+    registered method, and looks at all of them on every call.
     """
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for call in calls:

@@ -1,0 +1,172 @@
+"""What must hold of the whole, whatever has happened: design invariants 1 to 6, 8 and 10, from the
+store and the host alone.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import pairwise
+
+from governor.domain.decision import Category, Code, Decision
+from governor.domain.digest import request_digest
+from governor.domain.execution import Execution, ExecutionStatus
+from governor.domain.ledger import leaf_hash, root_over
+from governor.domain.lifecycle import TRANSITIONS
+from governor.domain.request import TERMINAL, MutationRequest, PendingReason, Status
+from governor.domain.resolution import CLEAN
+from governor.domain.values import RequestId, Revision
+from governor.usecases.ports import Entry, RequestQuery
+from tests.support.governed import Governed
+from tests.support.people import OTHER_TENANT, TENANT
+from tests.support.scripted_host import Effect
+
+_EVERYTHING = 100_000
+_MAY_HAVE_AN_EFFECT = {
+    ExecutionStatus.APPLIED,
+    ExecutionStatus.RUNNING,
+    ExecutionStatus.IN_DOUBT,
+}
+
+
+async def check_everything(sidecar: Governed) -> None:
+    """Raises AssertionError. The application must be quiet."""
+    stored = await sidecar.store.entries(after=Revision(0), limit=_EVERYTHING)
+    check_ledger(sidecar, [entry.data for entry in stored])
+    ledger = await sidecar.ledger()
+    about: dict[RequestId, list[Entry]] = {}
+    for entry in ledger:
+        about.setdefault(entry.decision.request_id, []).append(entry)
+    requests = [
+        await sidecar.now(request)
+        for tenant in (TENANT, OTHER_TENANT)
+        for request in await sidecar.store.requests(RequestQuery(tenant=tenant, limit=_EVERYTHING))
+    ]
+    executions = [one for request in requests for one in await sidecar.executions_of(request)]
+    assert about.keys() == {request.id for request in requests}, "a request without a ledger"
+    for request in requests:
+        check_history(request, about[request.id])
+        check_votes(request)
+        check_executions(request, [one for one in executions if one.request_id == request.id])
+    check_exclusion(executions)
+    check_effects(sidecar.host.effects, requests, executions)
+
+
+def check_ledger(sidecar: Governed, entries: list[bytes]) -> None:
+    """Gap-free, complete up to the head, and the head's root is over exactly these bytes."""
+    head = sidecar.store.head
+    assert len(entries) == head.revision, "the ledger has gaps"
+    assert root_over(map(leaf_hash, entries)) == head.root, "the root is over other bytes"
+
+
+def check_history(request: MutationRequest, entries: list[Entry]) -> None:
+    """A legal path through the transition table that ends where the request stands; nothing is
+    claimed that was not approved, nothing applied that was not resolved.
+    """
+    decisions = [entry.decision for entry in entries]
+    path = [Status.CREATED]
+    for decision in decisions:
+        if decision.status is not path[-1]:
+            path.append(decision.status)
+    if decisions[-1].status is Status.EXECUTING and path[1] is Status.EXECUTING:
+        path.insert(1, Status.APPROVED)
+    for before, after in pairwise(path):
+        assert after in _next_to(before), f"{request.id} went from {before} to {after}: {path}"
+    assert path[-1] is request.status, f"{request.id} stands elsewhere than its ledger says"
+    assert request.revision >= entries[-1].revision
+    for decision in decisions:
+        assert decision.request_audit_id == request.audit_id
+    _check_order(request, decisions)
+
+
+def _next_to(status: Status) -> set[Status]:
+    targets = set(TRANSITIONS[status].values())
+    if status is Status.CREATED:
+        # Approved and claimed in one commit, whose decisions all show where it led.
+        targets.add(Status.EXECUTING)
+    return targets
+
+
+def _check_order(request: MutationRequest, decisions: list[Decision]) -> None:
+    approved = claimed = resolved = False
+    for number, decision in enumerate(decisions):
+        match decision.code:
+            case Code.APPROVED:
+                approved = True
+            case Code.CLAIMED:
+                assert approved, f"{request.id} was claimed and not approved"
+                claimed = True
+            case Code.VERSION_VALIDATED | Code.VERSION_UNVERSIONED:
+                resolved = True
+            case Code.APPLIED:
+                assert claimed, f"{request.id} was applied and not claimed"
+                assert resolved, f"{request.id} was applied and its version not resolved"
+            case _:
+                pass
+        if decision.status in TERMINAL:
+            rest = {later.status for later in decisions[number:]}
+            assert rest == {decision.status}, f"{request.id} went on after its end"
+    assert decisions[0].code is Code.SUBMITTED
+    if request.is_terminal:
+        assert decisions[-1].code.category is Category.LIFECYCLE
+
+
+def check_votes(request: MutationRequest) -> None:
+    """Nobody counts for their own request, and nobody twice; all current votes saw this digest."""
+    approval = request.progress.approval
+    if approval is None:
+        return
+    voters = [vote.voter.person for vote in approval.current_votes()]
+    assert request.requester not in voters, "the requester voted"
+    assert len(voters) == len(set(voters)), "somebody counted twice"
+    digests = {vote.digest for vote in approval.current_votes()}
+    assert digests <= {request.progress.digest}, "a vote for another content counts"
+
+
+def check_executions(request: MutationRequest, executions: list[Execution]) -> None:
+    """Request and executions tell the same story."""
+    assert request.progress.executions == len(executions)
+    active = [one for one in executions if one.is_active]
+    for execution in executions:
+        assert execution.request_audit_id == request.audit_id
+        if execution.status is ExecutionStatus.APPLIED:
+            assert execution.resolution in CLEAN or execution.resolved_by
+    match request.status:
+        case Status.EXECUTING:
+            expected = [ExecutionStatus.RUNNING]
+        case Status.PENDING if request.waits_for(PendingReason.AUDIT):
+            expected = [ExecutionStatus.IN_DOUBT]
+        case _:
+            expected = []
+    assert [one.status for one in active] == expected, f"{request.id}: {active}"
+    if active:
+        assert active[0].id == request.progress.execution_id
+        assert active[0].digest == request.progress.digest
+    applied = [one for one in executions if one.status is ExecutionStatus.APPLIED]
+    assert len(applied) == (request.status is Status.EXECUTED)
+
+
+def check_exclusion(executions: Iterable[Execution]) -> None:
+    """At most one active execution per state."""
+    held = Counter(one.slot for one in executions if one.is_active)
+    assert all(count == 1 for count in held.values()), "two executions on one state"
+
+
+def check_effects(
+    effects: list[Effect], requests: list[MutationRequest], executions: list[Execution]
+) -> None:
+    """At most one per execution and per request, and exactly what was approved."""
+    by_execution = {one.id: one for one in executions}
+    by_request = {one.id: one for one in requests}
+    for seen in (Counter(e.execution_id for e in effects), Counter(e.request_id for e in effects)):
+        assert all(count == 1 for count in seen.values()), "an effect was made twice"
+    for effect in effects:
+        execution, request = by_execution[effect.execution_id], by_request[effect.request_id]
+        if not execution.resolved_by:
+            assert execution.status in _MAY_HAVE_AN_EFFECT, f"{execution.status} with an effect"
+        assert effect.payload == request.content.payload.data
+        assert effect.digest == execution.digest
+    applied = {one.id for one in executions if one.applied and not one.resolved_by}
+    assert applied <= {effect.execution_id for effect in effects}, "applied without an effect"
+    for request in requests:
+        content = request.content
+        if request.progress.expected_version == content.expected_version:
+            assert request.progress.digest == request_digest(content, content.expected_version)

@@ -1,0 +1,383 @@
+"""Every RPC, called over the wire and answered by the real use cases."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from governance.v1 import execution_pb2, mutation_pb2, request_pb2
+from governance.v1 import governance_service_pb2 as wire
+from governor.domain.values import Revision
+from governor.usecases.app import App
+from governor.wire import reading
+from governor.wire.identity import ACTOR_KEY
+from governor.wire.rpcs import CALLS, STREAMS
+from tests.support.people import ANN, AUDREY, OTTO, RITA, TENANT
+from tests.support.scripted_host import AT_MOST_ONCE, Loss, ScriptedHost
+from tests.wire.application import application
+from tests.wire.serving import Served, Told, serving, told
+
+
+class Governor:
+    """A client of the whole sidecar."""
+
+    def __init__(self, served: Served, app: App, host: ScriptedHost) -> None:
+        self.served = served
+        self.app = app
+        self.host = host
+        self._submitted = 0
+
+    async def call(self, rpc: str, request: Message, actor: str = RITA) -> Any:
+        return await self.served.call(rpc, request, metadata=((ACTOR_KEY, actor),))
+
+    async def refused(self, rpc: str, request: Message, actor: str = RITA) -> Told:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.call(rpc, request, actor)
+        return told(caught.value)
+
+    async def submit(
+        self, risk: mutation_pb2.Risk.ValueType = mutation_pb2.RISK_LOW, **fields: Any
+    ) -> Any:
+        """A submission on a state of its own; low risk is allowed, medium takes one approval."""
+        self._submitted += 1
+        state = f"state-{self._submitted}"
+        response = await self.call("Submit", submission(state, risk=risk, **fields))
+        return response.request
+
+
+def submission(state: str, **fields: Any) -> wire.SubmitRequest:
+    intent = mutation_pb2.Intent(category="rollout", risk=fields.pop("risk", mutation_pb2.RISK_LOW))
+    return wire.SubmitRequest(
+        request_id=fields.pop("request_id", f"submit-{state}"),
+        context=mutation_pb2.RuntimeContext(tenant=TENANT),
+        mutation=mutation_pb2.Mutation(
+            type="flag.set",
+            state=mutation_pb2.StateRef(type="flag", id=state),
+            payload=mutation_pb2.Payload(content_type="text/plain", data=b"on"),
+        ),
+        intent=intent,
+        **fields,
+    )
+
+
+@asynccontextmanager
+async def governor(folder: Path, host: ScriptedHost | None = None) -> AsyncIterator[Governor]:
+    scripted = host or ScriptedHost()
+    async with (
+        application(folder, scripted) as app,
+        serving(folder, app=app, calls=CALLS, streams=STREAMS) as served,
+    ):
+        yield Governor(served, app, scripted)
+
+
+SHORTLY = Duration(seconds=5)
+
+
+async def test_a_submission_that_policy_allows_is_carried_out(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        request = await sidecar.submit(wait=SHORTLY, tags=["b", "a"])
+        read = await sidecar.call("GetRequest", wire.GetRequestRequest(id=request.id))
+        execution = await sidecar.call(
+            "GetExecution", wire.GetExecutionRequest(execution_id=request.execution_id)
+        )
+    assert request.status == request_pb2.REQUEST_STATUS_EXECUTED
+    assert request.context.actor == RITA
+    assert list(request.tags) == ["a", "b"]
+    assert request.etag == f"r{request.revision}"
+    assert read.request == request
+    assert list(read.executions) == [execution.execution]
+    assert execution.execution.status == execution_pb2.EXECUTION_STATUS_APPLIED
+    assert [effect.payload for effect in sidecar.host.effects] == [b"on"]
+
+
+async def test_what_would_happen_is_told_and_nothing_written(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        response = await sidecar.call("Submit", submission("a", validate_only=True))
+        assert sidecar.app.store.head.revision == 0
+    assert response.revision == 0
+    assert (response.request.id, response.request.etag) == ("", "")
+    assert response.request.status == request_pb2.REQUEST_STATUS_APPROVED
+    assert response.HasField("preview")
+
+
+async def test_an_approval_is_bound_to_what_was_seen(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        waiting = await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        approve = wire.ApproveRequest(
+            request_id="vote-1",
+            id=waiting.id,
+            etag=waiting.etag,
+            request_digest=waiting.request_digest,
+            comment="fine",
+        )
+        approved = (await sidecar.call("Approve", approve, ANN)).request
+    (vote,) = approved.approval.votes
+    assert waiting.status == request_pb2.REQUEST_STATUS_PENDING
+    assert list(waiting.approval.open_requirements) == ["review-1"]
+    assert vote.actor.id == ANN
+    assert list(vote.actor.groups) == ["reviewers"]
+    assert (vote.reason.code, vote.reason.message) == ("APPROVED", "fine")
+
+
+async def test_a_rejection_names_its_reason(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        waiting = await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        reject = wire.RejectRequest(
+            request_id="vote-1",
+            id=waiting.id,
+            request_digest=waiting.request_digest,
+            reason=mutation_pb2.Reason(code="TOO_RISKY", message="no", metadata={"k": "v"}),
+        )
+        response = await sidecar.call("Reject", reject, ANN)
+    assert response.request.status == request_pb2.REQUEST_STATUS_REJECTED
+    assert response.request.status_reason.metadata["code"] == "TOO_RISKY"
+    assert response.request.approval.votes[0].reason == reject.reason
+    assert response.revision == response.request.revision
+
+
+async def test_a_request_is_withdrawn(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        waiting = await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        cancel = wire.CancelRequest(request_id="c-1", id=waiting.id, comment="never mind")
+        response = await sidecar.call("Cancel", cancel)
+    assert response.request.status == request_pb2.REQUEST_STATUS_CANCELED
+    assert response.request.status_reason.message == "never mind"
+
+
+async def test_a_request_is_replaced(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        waiting = await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        replacement = submission("state-1", risk=mutation_pb2.RISK_MEDIUM, justification="better")
+        replacement.ClearField("request_id")
+        supersede = wire.SupersedeRequest(request_id="s-1", id=waiting.id, replacement=replacement)
+        response = await sidecar.call("Supersede", supersede)
+    assert response.superseded.status == request_pb2.REQUEST_STATUS_SUPERSEDED
+    assert response.superseded.superseded_by == response.request.id
+    assert response.request.supersedes == waiting.id
+    assert response.request.justification == "better"
+
+
+async def test_an_execution_is_started_on_demand(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        approved = await sidecar.submit(execution_mode=request_pb2.EXECUTION_MODE_ON_EXECUTE)
+        execute = wire.ExecuteRequest(request_id="e-1", id=approved.id, wait=SHORTLY)
+        response = await sidecar.call("Execute", execute)
+    assert approved.status == request_pb2.REQUEST_STATUS_APPROVED
+    assert response.request.status == request_pb2.REQUEST_STATUS_EXECUTED
+    assert response.execution.started_by == RITA
+    assert response.execution.status == execution_pb2.EXECUTION_STATUS_APPLIED
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        (
+            {"outcome": wire.OUTCOME_CLAIM_APPLIED, "resulting_version": "1"},
+            request_pb2.REQUEST_STATUS_EXECUTED,
+        ),
+        ({"outcome": wire.OUTCOME_CLAIM_NOT_APPLIED}, request_pb2.REQUEST_STATUS_FAILED),
+    ],
+    ids=["applied", "not applied"],
+)
+async def test_an_execution_in_doubt_is_resolved_by_a_person(
+    tmp_path: Path, found: dict[str, Any], status: int
+) -> None:
+    host = ScriptedHost(promises=AT_MOST_ONCE)
+    host.script.append(Loss.ANSWER)
+    async with governor(tmp_path, host) as sidecar:
+        doubtful = await sidecar.submit(wait=SHORTLY)
+        resolve = wire.ResolveExecutionRequest(
+            request_id="r-1",
+            execution_id=doubtful.execution_id,
+            reason=mutation_pb2.Reason(code="LOOKED"),
+            **found,
+        )
+        response = await sidecar.call("ResolveExecution", resolve, OTTO)
+    assert [pending.reason for pending in doubtful.pending] == [request_pb2.PENDING_REASON_AUDIT]
+    assert response.request.status == status
+    assert response.execution.resolved_by == OTTO
+
+
+async def test_nobody_submits_in_anothers_name(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        request = submission("a")
+        request.context.actor = ANN
+        assert (await sidecar.refused("Submit", request)).fields == ["context.actor"]
+        request.context.actor = RITA
+        await sidecar.call("Submit", request)
+        replacement = submission("a")
+        replacement.context.actor = ANN
+        replacement.ClearField("request_id")
+        supersede = wire.SupersedeRequest(request_id="s-1", id="mr-1", replacement=replacement)
+        refusal = await sidecar.refused("Supersede", supersede)
+        assert refusal.fields == ["replacement.context.actor"]
+
+
+async def test_waiting_ends_with_the_request_or_with_the_time(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        waiting = await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        wait = wire.WaitRequestRequest(id=waiting.id, timeout=Duration(nanos=1_000_000))
+        assert (await sidecar.call("WaitRequest", wait)).timed_out
+        wait.after_revision = waiting.revision - 1
+        changed = await sidecar.call("WaitRequest", wait)
+        assert not changed.timed_out
+        assert changed.request == waiting
+
+
+# --- Lists --------------------------------------------------------------------------------------
+
+
+async def pages(sidecar: Governor, rpc: str, request: Any) -> list[Any]:
+    """All pages, by the tokens."""
+    found = [await sidecar.call(rpc, request, AUDREY)]
+    while found[-1].next_page_token:
+        request.page_token = found[-1].next_page_token
+        found.append(await sidecar.call(rpc, request, AUDREY))
+    return found
+
+
+async def test_requests_are_listed_newest_first_page_by_page(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        ids = [(await sidecar.submit(mutation_pb2.RISK_MEDIUM)).id for _ in range(5)]
+        found = await pages(
+            sidecar, "ListRequests", wire.ListRequestsRequest(tenant=TENANT, page_size=2)
+        )
+        exact = await pages(
+            sidecar, "ListRequests", wire.ListRequestsRequest(tenant=TENANT, page_size=5)
+        )
+    assert [len(page.requests) for page in found] == [2, 2, 1]
+    assert len(exact) == 1, "no empty page follows a full one"
+    rows = [row for page in found for row in page.requests]
+    assert [row.id for row in rows] == ids[::-1]
+    payload = rows[0].mutation.payload
+    assert (payload.data, payload.size_bytes, len(payload.sha256)) == (b"", 2, 32)
+
+
+async def test_filters_reach_the_store(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        low = await sidecar.submit(wait=SHORTLY, tags=["a"])
+        medium = await sidecar.submit(mutation_pb2.RISK_MEDIUM, tags=["b"])
+
+        async def ids(**filters: Any) -> list[str]:
+            request = wire.ListRequestsRequest(tenant=TENANT, **filters)
+            return [row.id for row in (await sidecar.call("ListRequests", request)).requests]
+
+        assert await ids(statuses=[request_pb2.REQUEST_STATUS_PENDING]) == [medium.id]
+        assert await ids(pending_reasons=[request_pb2.PENDING_REASON_APPROVAL]) == [medium.id]
+        assert await ids(tag="a") == [low.id]
+        assert await ids(state=mutation_pb2.StateRef(type="flag", id="state-2")) == [medium.id]
+        assert await ids(state=mutation_pb2.StateRef(type="flag")) == [medium.id, low.id]
+        assert await ids(category="rollout", actor=RITA) == [medium.id, low.id]
+        assert await ids(actor=ANN) == []
+        assert await ids(submitted_from=low.submit_time) == [medium.id, low.id]
+        assert await ids(submitted_until=low.submit_time) == []
+
+
+async def test_executions_are_listed_page_by_page(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        done = [await sidecar.submit(wait=SHORTLY) for _ in range(3)]
+        found = await pages(
+            sidecar, "ListExecutions", wire.ListExecutionsRequest(tenant=TENANT, page_size=2)
+        )
+        of_one = await sidecar.call(
+            "ListExecutions",
+            wire.ListExecutionsRequest(
+                tenant=TENANT,
+                mutation_request_id=done[0].id,
+                statuses=[execution_pb2.EXECUTION_STATUS_APPLIED],
+            ),
+        )
+    ids = [row.id for page in found for row in page.executions]
+    assert ids == [request.execution_id for request in done[::-1]]
+    assert [row.id for row in of_one.executions] == [done[0].execution_id]
+
+
+async def test_a_page_ends_before_clients_would_refuse_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows were asked for, and never without any."""
+    monkeypatch.setattr(reading, "PAGE_BYTES_MAX", 1)
+    async with governor(tmp_path) as sidecar:
+        for _ in range(3):
+            await sidecar.submit(wait=SHORTLY)
+        for rpc, request, rows in (
+            ("ListRequests", wire.ListRequestsRequest(tenant=TENANT), "requests"),
+            ("ListExecutions", wire.ListExecutionsRequest(tenant=TENANT), "executions"),
+            (
+                "ListDecisions",
+                wire.ListDecisionsRequest(filter=wire.DecisionFilter(tenant=TENANT)),
+                "decisions",
+            ),
+        ):
+            found = await pages(sidecar, rpc, request)
+            assert {len(getattr(page, rows)) for page in found} == {1}, rpc
+
+
+async def test_a_token_of_another_list_is_refused(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        for _ in range(2):
+            await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        page = await sidecar.call(
+            "ListRequests", wire.ListRequestsRequest(tenant=TENANT, page_size=1)
+        )
+        other = wire.ListRequestsRequest(
+            tenant=TENANT, tag="a", page_size=1, page_token=page.next_page_token
+        )
+        assert (await sidecar.refused("ListRequests", other)).info.reason == "BAD_PAGE_TOKEN"
+
+
+# --- Decisions ----------------------------------------------------------------------------------
+
+
+async def test_decisions_travel_as_the_bytes_that_are_stored(tmp_path: Path) -> None:
+    """Listed and streamed alike: a verifier hashes exactly these."""
+    of_tenant = wire.DecisionFilter(tenant=TENANT)
+    async with governor(tmp_path) as sidecar:
+        await sidecar.submit(wait=SHORTLY)
+        stored = await sidecar.app.store.entries(after=Revision(0), limit=100)
+        found = await pages(
+            sidecar, "ListDecisions", wire.ListDecisionsRequest(filter=of_tenant, page_size=2)
+        )
+        stream: Any = sidecar.served.stub.StreamDecisions(
+            wire.StreamDecisionsRequest(after_revision=0, filter=of_tenant),
+            metadata=((ACTOR_KEY, AUDREY),),
+            timeout=10,
+        )
+        streamed = [await stream.read() for _ in stored]
+        caught_up = (await stream.read()).caught_up
+        stream.cancel()
+    listed = [row for page in found for row in page.decisions]
+    data = [entry.data for entry in stored]
+    assert [row.SerializeToString(deterministic=True) for row in listed] == data
+    assert [row.decision.SerializeToString(deterministic=True) for row in streamed] == data
+    assert caught_up.revision == stored[-1].revision
+    assert caught_up.store_id == sidecar.app.store.head.store_id
+    assert [row.revision for row in listed] == list(range(1, len(stored) + 1))
+
+
+async def test_a_stream_goes_on_where_it_was_left_and_says_where_it_stands(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        head = sidecar.app.store.head
+        asked = wire.StreamDecisionsRequest(
+            after_revision=head.revision,
+            store_id=head.store_id,
+            filter=wire.DecisionFilter(tenant=TENANT, codes=["submitted"]),
+            heartbeat_interval=Duration(nanos=100_000_000),
+        )
+        stream: Any = sidecar.served.stub.StreamDecisions(
+            asked, metadata=((ACTOR_KEY, AUDREY),), timeout=10
+        )
+        assert (await stream.read()).caught_up.revision == head.revision
+        assert (await stream.read()).heartbeat.revision == head.revision
+        later = await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        while not (message := await stream.read()).HasField("decision"):
+            pass
+        stream.cancel()
+    assert message.decision.mutation_request_id == later.id
+    assert message.decision.revision == head.revision + 1
