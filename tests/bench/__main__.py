@@ -14,13 +14,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import floor, processes, streams
+from tests.bench import floor, h2load, processes, streams
 from tests.bench.generator import Plan, Result
 from tests.bench.messages import submit_template, submitted_bytes
 
 CALLERS = (1, 16, 64, 256)
 PACED_PER_SECOND = 500.0
 PACED_CALLERS = 512
+ECHO = "/bench.Echo/Call"
 SUBMIT = "/governance.v1.GovernanceService/Submit"
 ACTOR = {"governor-actor": "bench"}
 
@@ -31,7 +32,7 @@ def main() -> None:
     console = Console(width=110)
     with tempfile.TemporaryDirectory(prefix="governor-bench-") as folder:
         home = Path(folder)
-        echo = measure_echo(home, seconds)
+        echo = measure_echo(console, home, seconds)
         submits = measure_submits(home, seconds)
         governed = measure_governed(home, seconds)
         console.print(table("bare grpc.aio echo (the floor)", echo, echo))
@@ -45,15 +46,20 @@ def main() -> None:
         raise SystemExit(1)
 
 
-def measure_echo(home: Path, seconds: float) -> dict[str, Result]:
+def measure_echo(console: Console, home: Path, seconds: float) -> dict[str, Result]:
     """The echo at every number of callers, with messages of a submission's size."""
     target = f"unix:{home}/echo.sock"
     template = submit_template(on_execute=False, wait=False)
     with processes.echo(target, submitted_bytes()):
-        return {
-            name: processes.generate(plan)
-            for name, plan in plans(target, "/bench.Echo/Call", template, seconds)
+        results = {
+            name: processes.generate(plan) for name, plan in plans(target, ECHO, template, seconds)
         }
+        by_c = h2load.echo_per_second(
+            target, ECHO, template, callers=64, seconds=seconds, home=home
+        )
+    told = f"{by_c:,.0f}/s" if by_c is not None else "not installed"
+    console.print(f"the echo with 64 callers, by h2load: {told}")
+    return results
 
 
 def measure_submits(home: Path, seconds: float) -> dict[str, Result]:

@@ -76,6 +76,7 @@ def sidecar(home: Path, *, host: str | None) -> Iterator[str]:
         "GOVERNOR_STORE_URL": f"sqlite:///{home}/governor.db",
         "GOVERNOR_POLICY_FILE": str(home / "policy.toml"),
         "GOVERNOR_DIRECTORY_FILE": str(home / "directory.toml"),
+        "GOVERNOR_LOG_LEVEL": "error",
         "GOVERNOR_HOST_ADDRESS": host or f"unix:{home}/nobody.sock",
     }
     command = [sys.executable, "-m", "governor", "serve"]
