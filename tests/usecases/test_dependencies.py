@@ -1,6 +1,7 @@
 """Dependencies: a request waits until all it depends on are executed, or is rejected with them."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -96,13 +97,13 @@ async def refused(sidecar: Governed, request: MutationRequest) -> None:
 
 @pytest.mark.parametrize("fails", [canceled, superseded, expired, refused])
 async def test_it_is_rejected_with_what_it_depends_on_and_so_is_the_whole_chain(
-    sidecar: Governed, fails: "object"
+    sidecar: Governed, fails: Callable[[Governed, MutationRequest], Awaitable[object]]
 ) -> None:
     first = await sidecar.submit(flag="a", execution_mode=ON_EXECUTE, expires_at=SOON)
     second = await after(sidecar, "b", first)
     third = await after(sidecar, "c", second)
 
-    await fails(sidecar, first)  # type: ignore[operator]
+    await fails(sidecar, first)
     await sidecar.quiet()
 
     ended = await sidecar.now(second)

@@ -239,9 +239,9 @@ async def test_a_store_that_is_away_does_not_end_the_timers(tmp_path: Path) -> N
         async def away(**query: object) -> object:
             if failures:
                 raise failures.pop()
-            return await look(**query)  # type: ignore[arg-type]
+            return await look(**query)  # type: ignore[arg-type]  # passed on as it came
 
-        sidecar.store.due = away  # type: ignore[assignment]
+        sidecar.store.due = away  # type: ignore[assignment]  # the store fails for once
         sidecar.timers.start()
 
         answer = await wait_request(sidecar.app, caller(AUDREY), WaitFor(id=request.id))
