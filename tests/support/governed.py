@@ -209,8 +209,10 @@ class Governed:
         raise CrashError(name)  # in the store: its thread goes on to be closed
 
     def _die(self) -> None:
-        self.store.is_dead = True
-        self._loop.call_soon_threadsafe(self.is_dead.set)
+        """Once per life; the next one must not be told of it."""
+        if not self.store.is_dead:
+            self.store.is_dead = True
+            self._loop.call_soon_threadsafe(self.is_dead.set)
 
     # --- Time -----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from governor.domain.errors import HostUnavailable
 from governor.domain.execution import ExecutionStatus
 from governor.domain.request import (
     ExecutionMode,
@@ -312,3 +313,23 @@ async def test_a_commit_that_landed_unheard_is_carried_out_all_the_same(tmp_path
             assert (await sidecar.now(request)).status is Status.EXECUTED
             assert len(sidecar.host.effects) == 1
             await check_everything(sidecar)
+
+
+async def test_after_a_drain_nothing_is_started_any_more(sidecar: Governed) -> None:
+    """A cancellation that fails now leaves the execution to the next life, not to a new task."""
+    sidecar.host.script.append(Loss.SILENCE)
+    request = await sidecar.submit()
+    await sidecar.quiet()
+    await sidecar.executions.drain(0)
+    sidecar.host.deaf_to = {Kind.FENCE}
+
+    calling = asyncio.ensure_future(sidecar.cancel(RITA, request))
+    await sidecar.pass_time(60)
+    with pytest.raises(HostUnavailable):
+        await calling
+    await sidecar.pass_time(60)
+
+    assert sidecar.host.sent(Kind.LOOKUP) == []
+    await sidecar.restart()
+    await sidecar.quiet()
+    assert (await sidecar.now(request)).status is Status.EXECUTED

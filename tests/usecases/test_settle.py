@@ -138,6 +138,12 @@ async def test_a_host_that_is_busy_for_ever_leaves_no_doubt(tmp_path: Path) -> N
         assert request.progress.executions == LIMITS.executions_per_request_max
         executions = await sidecar.executions_of(request)
         assert {execution.status for execution in executions} == {ExecutionStatus.NOT_APPLIED}
+        await sidecar.restart()
+        await sidecar.pass_time(LONG_ENOUGH)
+        assert sidecar.host.effects == []
+
+        answer = await sidecar.execute("otto", request, wait_seconds=30)
+        assert answer.request.status is Status.EXECUTED
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,7 @@ from governor.storage.errors import (
     StoreRefused,
 )
 from governor.storage.snapshots import Snapshots
-from governor.storage.transaction import Transactions
+from governor.storage.transaction import Settlement, Transactions
 from governor.storage.writer import GroupCommit, Waiter, taken_from
 from governor.usecases.ports import Head
 
@@ -229,16 +230,53 @@ class SqliteWriter(GroupCommit):
         self._transactions = transactions
         self._batch_max = batch_max
         # Unbounded by itself: `waiting_max` bounds what is put in.
-        self._queue: queue.SimpleQueue[Waiter | None] = queue.SimpleQueue()
+        self._gathered: deque[Waiter] = deque()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._queue: queue.SimpleQueue[list[Waiter] | None] = queue.SimpleQueue()
         self._finished = asyncio.Event()
         # A daemon: a process that dies without closing the store must not wait for its writer.
         self._thread = threading.Thread(target=self._run, name="governor-store", daemon=True)
         self._thread.start()
 
     def _enqueue(self, waiter: Waiter) -> None:
-        self._queue.put(waiter)
+        """Whatever else this turn of the loop commits goes along.
+
+        A writer that took the first commit it saw would write one and leave a burst waiting.
+        """
+        self._gathered.append(waiter)
+        if self._idle.is_set():
+            self._idle.clear()
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        first = self._gathered.popleft()
+        self._queue.put(taken_from(first, self._following, self._batch_max))
+
+    def _following(self) -> Waiter | None:
+        return self._gathered.popleft() if self._gathered else None
+
+    def _settled(self, waiters: Sequence[Waiter], settlement: Settlement) -> None:
+        try:
+            super()._settled(waiters, settlement)
+        finally:
+            self._go_on()
+
+    def _failed(self, waiters: Sequence[Waiter], error: Exception) -> None:
+        try:
+            super()._failed(waiters, error)
+        finally:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """After those who were answered have had their turn, which may commit more."""
+        if self._gathered:
+            self._loop.call_soon(self._hand_over)
+        else:
+            self._idle.set()
 
     async def _drain(self) -> None:
+        await self._idle.wait()
         self._queue.put(None)
         await self._finished.wait()
         self._thread.join()
@@ -248,8 +286,7 @@ class SqliteWriter(GroupCommit):
     def _run(self) -> None:
         connection: Connection | None = None
         try:
-            while (first := self._queue.get()) is not None:
-                waiters = taken_from(first, self._following, self._batch_max)
+            while (waiters := self._queue.get()) is not None:
                 try:
                     connection = connection or self._engine.connect()
                     settlement = self._transactions.settle(
@@ -265,16 +302,6 @@ class SqliteWriter(GroupCommit):
             self._loop.call_soon_threadsafe(self._finished.set)
         except RuntimeError:
             logger.warning("the event loop was closed before its store")
-
-    def _following(self) -> Waiter | None:
-        """What is queued already. The end of the queue is put back for the next batch to find."""
-        try:
-            waiter = self._queue.get_nowait()
-        except queue.Empty:
-            return None
-        if waiter is None:
-            self._queue.put(None)
-        return waiter
 
 
 def _discard(connection: Connection | None) -> None:
