@@ -422,6 +422,9 @@ class ExecutionManager:
         await persistently(self._app, revalidate, self._app, id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._stopping:
+            work.close()  # the next start takes it up
+            return
         task = asyncio.get_running_loop().create_task(work)
         self._running += 1
         self._tasks.add(task)
