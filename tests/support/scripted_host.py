@@ -267,7 +267,7 @@ class ScriptedHost:
 
     def _lookup(self, execution: Execution, fence: bool) -> LookupAnswer:
         if not self.promises.exactly_once:
-            return InDoubt(reason=Reason(code="UNIMPLEMENTED"))
+            return NotSeen(fenced=fence)  # it remembers nothing, so it has never seen anything
         record = self.records.setdefault(execution.id, Record())
         if execution.fencing_token < record.fencing_token:
             return Fenced()

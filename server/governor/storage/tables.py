@@ -44,6 +44,8 @@ requests: Final = Table(
     Column("due_at", BigInteger),
     Column("unfinished", Boolean, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    # Which replica sees to what comes next: the last that wrote the row, or that took it over.
+    Column("owner", _TEXT, nullable=False, server_default=""),
     # The values themselves, as JSON; `progress` alone is ever rewritten. The payload's bytes stand
     # apart so that a list does not carry them.
     Column("fixed", LargeBinary, nullable=False),
@@ -187,4 +189,32 @@ head: Final = Table(
     Column("size", BigInteger, nullable=False),
     Column("root", LargeBinary, nullable=False),
     Column("frontier", LargeBinary, nullable=False),
+)
+
+# Who shares the store. A replica whose lease has run out, by the database's clock, is gone: what it
+# owned may be taken over.
+replicas: Final = Table(
+    "replicas",
+    metadata,
+    Column("id", _TEXT, primary_key=True),
+    Column("started_at", BigInteger, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+)
+
+# Whether the host is trusted, and as which lineage; no row before it was first reached.
+host_standing: Final = Table(
+    "host_standing",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="one_host_standing"), primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+# The ids that this store had before it was restored, and how far the ledger reached under each.
+former_stores: Final = Table(
+    "former_stores",
+    metadata,
+    Column("store_id", _TEXT, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("ended_at", BigInteger, nullable=False),
 )
