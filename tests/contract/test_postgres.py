@@ -251,9 +251,10 @@ async def test_a_key_used_at_one_replica_is_known_at_the_other(backend: Backend)
 
 
 async def shown(backend: Backend, setting: str) -> str:
-    """A setting as it is on the writer's connection."""
+    """A setting as it is in a transaction of the writer, once it has the head."""
     engine = postgres.writer_engine(postgres.Server.of(make_url(backend.url)))
-    async with engine.connect() as connection:
+    async with engine.begin() as connection:
+        await connection.run_sync(PostgresDialect().lock_head)
         value = await connection.scalar(text(f"SHOW {setting}"))
     await engine.dispose()
     return str(value)

@@ -7,7 +7,7 @@ import pytest
 
 from governor.domain.decision import Category
 from governor.domain.execution import ExecutionStatus
-from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Status
+from governor.domain.request import MutationRequest, PendingReason, Status
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
 from governor.storage.store import SqlStore, StoreLimits
 from governor.usecases.ports import (
@@ -293,43 +293,6 @@ async def test_due_requests_come_earliest_first(store: SqlStore) -> None:
     assert await store.due(until=Micros(START + 20), limit=1) == (early.id,)
     await store.commit(change(moved(early, Status.EXPIRED)))
     assert await store.next_due() == START + 20
-
-
-async def test_the_unfinished_are_those_that_the_execution_manager_must_take_up(
-    store: SqlStore,
-) -> None:
-    """Oldest first, in pages; what waits for people or for the clock is not among them."""
-    await put(
-        store,
-        make_request("executing", status=Status.EXECUTING),
-        make_request("approved"),
-        make_request("approved-on-execute", mode=ExecutionMode.ON_EXECUTE),
-        make_request("wants-approval", status=Status.PENDING, waits_for=(PendingReason.APPROVAL,)),
-        make_request("scheduled", status=Status.PENDING, waits_for=(PendingReason.SCHEDULE,)),
-        make_request("in-audit", status=Status.PENDING, waits_for=(PendingReason.AUDIT,)),
-        make_request("stale", status=Status.PENDING, waits_for=(PendingReason.REVALIDATION,)),
-        make_request(
-            "dependent",
-            status=Status.PENDING,
-            waits_for=(PendingReason.APPROVAL, PendingReason.DEPENDENCY),
-        ),
-        make_request("executed", status=Status.EXECUTED),
-    )
-    found: list[str] = []
-    after = None
-    while page := await store.unfinished(after=after, limit=2):
-        found.extend(ids(page))
-        after = Cursor(revision=page[-1].submitted_revision, id=page[-1].id)
-    assert found == ["executing", "approved", "stale", "dependent"]
-
-
-async def test_a_request_that_ends_is_no_longer_unfinished(store: SqlStore) -> None:
-    """And one that is approved again is."""
-    (request,) = await put(store, make_request())
-    ended = await store.commit(change(moved(request, Status.EXECUTED)))
-    assert await store.unfinished(after=None, limit=10) == ()
-    await store.commit(change(moved(ended.requests[0], Status.APPROVED)))
-    assert ids(await store.unfinished(after=None, limit=10)) == [request.id]
 
 
 async def test_pending_requests_are_counted_by_every_reason_they_wait_for(

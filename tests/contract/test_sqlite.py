@@ -33,6 +33,7 @@ from governor.storage.errors import (
     StoreRefused,
     UnknownStore,
 )
+from governor.storage.migrate import newest
 from governor.storage.open import migrate, open_store
 from governor.storage.statements import Statements
 from governor.usecases.ports import Cursor, DecisionFilter, ExecutionQuery, RequestQuery
@@ -41,6 +42,7 @@ from tests.support.builders import START, encode_entry, make_key, make_request, 
 
 HOLDER = """
 import asyncio, sys
+from governor.storage.migrate import newest
 from governor.storage.open import open_store
 from tests.support.builders import encode_entry, submission
 
@@ -266,7 +268,7 @@ async def test_a_refused_open_leaves_the_file_free(backend: Backend) -> None:
     await backend.run("UPDATE governor_schema SET version_num = '9999'")
     with pytest.raises(StoreRefused):
         await open_store(backend.url, encode=encode_entry)
-    await backend.run("UPDATE governor_schema SET version_num = '0001'")
+    await backend.run(f"UPDATE governor_schema SET version_num = '{newest()}'")
     store = await open_store(backend.url, encode=encode_entry)
     await store.close()
 

@@ -31,6 +31,7 @@ from governor.usecases import resolve as resolving
 from governor.usecases import submit as submitting
 from governor.usecases import supersede as superseding
 from governor.usecases import vote as voting
+from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
 from governor.usecases.commands import (
     Caller,
@@ -101,6 +102,7 @@ class Governed:
         self.executions: ExecutionManager
         self.timers: Timers
         self.dependencies: Dependencies
+        self.adoption: Adoption
 
     # --- Its lives ------------------------------------------------------------------------------
 
@@ -115,10 +117,11 @@ class Governed:
         self.store = WatchedStore(real)
         tail = Tail(head=self.store.head.revision, entries_max=self._limits.tail_entries_max)
         waiters = Waiters(waiters_max=self._limits.waiters_max)
-        self.executions, self.timers, self.dependencies = (
+        self.executions, self.timers, self.dependencies, self.adoption = (
             ExecutionManager(),
             Timers(),
             Dependencies(),
+            Adoption(),
         )
         self.app = App(
             store=self.store,
@@ -139,11 +142,11 @@ class Governed:
         self.executions.attach(self.app)
         self.dependencies.attach(self.app)
         self.timers.attach(self.app)
+        self.adoption.attach(self.app, self.executions.take_up, self.dependencies.take_up)
 
     async def start(self) -> None:
         """Takes up what a former life left."""
-        await self.executions.start()
-        await self.dependencies.start()
+        await self.adoption.start()
         if self.host.is_reachable:
             await self.host.capabilities()
 
@@ -151,6 +154,7 @@ class Governed:
         """Goes down as it should."""
         await self.quiet()
         self.app.tail.close()
+        await self.adoption.stop()
         await self.timers.stop()
         await self.dependencies.stop()
         await self.executions.drain(0)

@@ -36,7 +36,9 @@ class WatchedStore:
         self.entries = self._watched(store.entries)
         self.due = self._watched(store.due)
         self.next_due = self._watched(store.next_due)
-        self.unfinished = self._watched(store.unfinished)
+        self.adopt = self._watched(store.adopt)
+        self.owns = self._watched(store.owns)
+        self.refresh = self._watched(store.refresh)
         self.dependents = self._watched(store.dependents)
         self._commit = self._watched(store.commit)
         self.close = store.close
@@ -53,6 +55,14 @@ class WatchedStore:
     @property
     def head(self) -> Head:
         return self._store.head
+
+    @property
+    def is_shared(self) -> bool:
+        return self._store.is_shared
+
+    @property
+    def leads(self) -> bool:
+        return self._store.leads
 
     def listen(self, listener: Callable[[Batch], None]) -> None:
         self._listeners.append(listener)

@@ -35,7 +35,6 @@ async def application(folder: Path, host: ScriptedHost | None = None) -> AsyncIt
     store.listen(app.tail.publish)
     store.listen(app.waiters.publish)
     app.executions.attach(app)
-    await app.executions.start()
     await app.host.capabilities()
     try:
         yield app

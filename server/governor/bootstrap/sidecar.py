@@ -17,6 +17,7 @@ from governor.storage import open as stores
 from governor.storage.store import SqlStore, StoreLimits
 from governor.telemetry import providers
 from governor.telemetry.providers import Telemetry
+from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
 from governor.usecases.dependencies import Dependencies
 from governor.usecases.execution_manager import ExecutionManager
@@ -96,7 +97,7 @@ async def _begin(
     open_parts: AsyncExitStack,
 ) -> None:
     """Sets everything going: first what the former process left, then new calls."""
-    dependencies, timers = Dependencies(), Timers()
+    dependencies, timers, adoption = Dependencies(), Timers(), Adoption()
     app.store.listen(app.tail.publish)
     app.store.listen(app.waiters.publish)
     if telemetry.instruments is not None:
@@ -105,13 +106,14 @@ async def _begin(
     app.executions.attach(app)
     dependencies.attach(app)
     timers.attach(app)
+    adoption.attach(app, app.executions.take_up, dependencies.take_up)
     open_parts.push_async_callback(timers.stop)
     open_parts.push_async_callback(dependencies.stop)
     open_parts.push_async_callback(app.executions.drain, 0.0)
+    open_parts.push_async_callback(adoption.stop)
     # Whoever finds the address taken must not have touched what the other one executes.
     server.bind()
-    await app.executions.start()
-    await dependencies.start()
+    await adoption.start()
     timers.start()
     await server.start()
     open_parts.push_async_callback(_go_down, app, server, drain_seconds)

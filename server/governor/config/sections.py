@@ -120,6 +120,11 @@ class Storing(Section):
         default=64 * 1_048_576,
         description="How much memory the cache of requests and executions takes, as an estimate.",
     )
+    ledger_poll_seconds_max: Seconds = Field(
+        default=0.5,
+        description="The longest that a replica on PostgreSQL goes without looking for what others "
+        "have written. It looks sooner when they notify it.",
+    )
     readers_max: Count = Field(
         default=4,
         description="How many connections read from SQLite. PostgreSQL takes `pool_size` from its "
@@ -211,7 +216,8 @@ class Executing(Section):
     )
     lease_seconds: Seconds = Field(
         default=_LIMITS.lease_seconds,
-        description="How long an execution belongs to its process without renewal.",
+        description="How long an execution belongs to its process without renewal. On PostgreSQL "
+        "others take over within this time what a replica that died has left.",
     )
     apply_seconds_max: Seconds = Field(
         default=_LIMITS.apply_seconds_max,

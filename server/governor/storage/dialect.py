@@ -17,6 +17,15 @@ BulkRow = Sequence[object]
 FoundRow = tuple[Any, ...]
 
 _HEAD: Final = "SELECT size, frontier, store_id FROM head"
+# A server may be set up to acknowledge before the disk has it; what we acknowledge is on disk.
+# Stronger settings, which also wait for standbys, are left alone. Said in every transaction that
+# writes: what is said once to a session is lost behind a pooler that lends sessions out.
+_LOCKED_HEAD: Final = """
+    SELECT size, frontier, store_id,
+           CASE current_setting('synchronous_commit')
+           WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END
+    FROM head FOR UPDATE
+"""
 
 
 class Bulk(Protocol):
@@ -126,7 +135,8 @@ class PostgresDialect:
     """
 
     def lock_head(self, connection: Connection) -> FoundRow:
-        return tuple(connection.exec_driver_sql(f"{_HEAD} FOR UPDATE").one())
+        size, frontier, store_id, _ = connection.exec_driver_sql(_LOCKED_HEAD).one()
+        return size, frontier, store_id
 
     def blames_content(self, error: Exception) -> bool:
         """The driver checks values itself; what passes it the server may refuse by SQLSTATE."""

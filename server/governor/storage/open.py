@@ -1,6 +1,7 @@
 """Opens, migrates and names stores: a URL in, a Store out, or the reason why not."""
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from governor.domain.errors import GovernorError
 from governor.domain.values import Revision
@@ -15,7 +17,9 @@ from governor.storage import migrate as migrations
 from governor.storage import postgres, queries, sqlite
 from governor.storage.dialect import PostgresDialect, SqliteDialect
 from governor.storage.errors import NoSuchStore, UnknownStore
+from governor.storage.hints import Hints
 from governor.storage.reader import Reader
+from governor.storage.replicas import Alone, Replica
 from governor.storage.snapshots import Snapshots
 from governor.storage.store import SqlStore, StoreLimits
 from governor.storage.transaction import Transactions, logger, unavailable
@@ -90,6 +94,10 @@ async def _open_sqlite(
         raise NoSuchStore(str(path))
     lock = sqlite.ProcessLock(path)
     lock.acquire()
+
+    async def release() -> None:
+        lock.release()
+
     try:
         head = await _on_sqlite(path, lambda connection: _prepare(connection, migrate=migrate))
         snapshots = Snapshots(bytes_max=limits.snapshot_bytes_max)
@@ -107,7 +115,8 @@ async def _open_sqlite(
     except BaseException:
         lock.release()
         raise
-    return SqlStore(reader=Reader(engine, snapshots), writer=writer, release=lock.release)
+    reader = Reader(engine, snapshots)
+    return SqlStore(reader=reader, writer=writer, membership=Alone(reader), release=release)
 
 
 async def _open_postgres(
@@ -117,17 +126,45 @@ async def _open_postgres(
     head = await _on_postgres(server, lambda connection: _prepare(connection, migrate=migrate))
     snapshots = Snapshots(bytes_max=limits.snapshot_bytes_max)
     dialect = PostgresDialect()
+    members = postgres.member_engine(server)
+    replica = Replica(
+        id=f"rp-{secrets.token_hex(8)}",
+        lease_seconds=limits.lease_seconds,
+        run=lambda work: _in_a_transaction(members, work),
+        now=postgres.database_time,
+    )
+    try:
+        with only_our_words():
+            await replica.join()
+    except BaseException:
+        await members.dispose()
+        raise
     writer = postgres.PostgresWriter(
         engine=postgres.writer_engine(server),
         dialect=dialect,
-        transactions=Transactions(dialect=dialect, encode=encode, failpoints=failpoints, head=head),
+        transactions=Transactions(
+            dialect=dialect, encode=encode, failpoints=failpoints, head=head, owner=replica.id
+        ),
         snapshots=snapshots,
         head=head,
         waiting_max=limits.commits_waiting_max,
         batch_max=limits.commits_per_transaction_max,
+        poll_seconds=limits.ledger_poll_seconds_max,
     )
+    hints = Hints(server.connect, writer.look)
+    writer.tell_others_by(hints.tell)
+
+    async def release() -> None:
+        await hints.close()
+        await members.dispose()
+
     reader = Reader(postgres.reader_engine(server), snapshots)
-    return SqlStore(reader=reader, writer=writer, release=lambda: None)
+    return SqlStore(reader=reader, writer=writer, membership=replica, release=release)
+
+
+async def _in_a_transaction(engine: AsyncEngine, work: Callable[[Connection], _T]) -> _T:
+    async with engine.begin() as connection:
+        return await connection.run_sync(work)
 
 
 def _prepare(connection: Connection, *, migrate: bool) -> Head:

@@ -12,10 +12,11 @@ from governor.storage.dialect import Bulk, Dialect
 class Statements:
     """Everything a batch says to the database.
 
-    Nothing in these texts comes from a caller: they are made of the names in storage/tables.py.
+    Nothing in these texts comes from a caller: they are made of the names in storage/tables.py, and
+    of `owner`, the id that this process gave itself: the requests that it writes are its own.
     """
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, owner: str = "") -> None:
         self.lock_head = dialect.lock_head
         self.write_head = dialect.bulk(_update(tables.head, _HEAD), _HEAD)
         # What admission asks.
@@ -39,9 +40,10 @@ class Statements:
             "t.digest, t.fingerprint",
         )
         # What a batch writes.
-        self.insert_requests = _insert(dialect, rows.NEW_REQUEST)
+        self.insert_requests = dialect.bulk(_insert_owned(owner), rows.NEW_REQUEST)
         self.update_requests = dialect.bulk(
-            _update(tables.requests, rows.CHANGED_REQUEST), rows.CHANGED_REQUEST
+            _update(tables.requests, rows.CHANGED_REQUEST, f"owner = '{owner}'"),
+            rows.CHANGED_REQUEST,
         )
         self.insert_tags = _insert(dialect, tuple(tables.request_tags.c))
         self.insert_dependencies = _insert(dialect, tuple(tables.request_dependencies.c))
@@ -66,10 +68,18 @@ def _insert(dialect: Dialect, columns: Sequence[Column[Any]]) -> Bulk:
     return dialect.bulk(f"INSERT INTO {table} ({_names(columns)}) {{rows}}", columns)
 
 
-def _update(table: Table, columns: Sequence[Column[Any]]) -> str:
+def _insert_owned(owner: str) -> str:
+    names = _names(rows.NEW_REQUEST)
+    return (
+        f"WITH v ({names}) AS ({{rows}}) INSERT INTO requests ({names}, owner) "  # noqa: S608 - our names
+        f"SELECT {names}, '{owner}' FROM v"
+    )
+
+
+def _update(table: Table, columns: Sequence[Column[Any]], *more: str) -> str:
     """The first column finds the row, the others are set."""
     key, *changed = columns
-    assignments = ", ".join(f"{column.name} = v.{column.name}" for column in changed)
+    assignments = ", ".join((*(f"{column.name} = v.{column.name}" for column in changed), *more))
     return (
         f"WITH v ({_names(columns)}) AS ({{rows}}) UPDATE {table.name} "  # noqa: S608 - our names
         f"SET {assignments} FROM v WHERE {table.name}.{key.name} = v.{key.name}"

@@ -1,9 +1,16 @@
 """The Store port as a whole: what the reader answers, what the writer does, and their bounds."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from governor.domain.request import MutationRequest
+from governor.domain.values import RequestId
 from governor.storage.reader import Reader
+from governor.storage.replicas import Membership
+from governor.storage.transaction import unavailable
 from governor.storage.writer import GroupCommit
 from governor.usecases.ports import Head
 
@@ -13,21 +20,31 @@ class StoreLimits:
     """Every bound of the store; the configuration reference documents each.
 
     `snapshot_bytes_max` is an estimate of memory. `readers_max` is SQLite's; PostgreSQL takes
-    `pool_size` from its URL.
+    `pool_size` from its URL. `lease_seconds` is an execution's; a replica's own is a part of it.
     """
 
     commits_waiting_max: int = 4_096
     commits_per_transaction_max: int = 512
     snapshot_bytes_max: int = 64 * 1_048_576
     readers_max: int = 4
+    lease_seconds: float = 30.0
+    ledger_poll_seconds_max: float = 0.5
 
 
 class SqlStore:
     """See governor.usecases.ports.Store."""
 
-    def __init__(self, *, reader: Reader, writer: GroupCommit, release: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        writer: GroupCommit,
+        membership: Membership,
+        release: Callable[[], Awaitable[None]],
+    ) -> None:
         self._writer = writer
         self._reader = reader
+        self._membership = membership
         self._release = release
         self.request = reader.request
         self.execution = reader.execution
@@ -38,10 +55,10 @@ class SqlStore:
         self.entries = reader.entries
         self.due = reader.due
         self.next_due = reader.next_due
-        self.unfinished = reader.unfinished
         self.dependents = reader.dependents
         self.pending_counts = reader.pending_counts
         self.commit = writer.commit
+        self.refresh = writer.refresh
         self.listen = writer.listen
         self.observe = writer.observe
 
@@ -50,10 +67,42 @@ class SqlStore:
         """The end of the ledger as this process knows it."""
         return self._writer.head
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may write to it."""
+        return self._membership.is_shared
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process does what one of those that share the store does for all."""
+        return self._membership.leads
+
+    async def adopt(self, *, limit: int) -> tuple[MutationRequest, ...]:
+        """See Store.adopt."""
+        with _only_our_words():
+            return await self._membership.adopt(limit=limit)
+
+    async def owns(self, id: RequestId) -> bool:
+        """See Store.owns."""
+        with _only_our_words():
+            return await self._membership.owns(id)
+
     async def close(self) -> None:
-        """The writer's connection closes last, and tidies the log away as it does."""
+        """The writer's connection closes last, and tidies the log away as it does.
+
+        Until then this process is alive to the others: what it still writes is its own.
+        """
         try:
             await self._reader.close()
             await self._writer.close()
+            await self._membership.leave()
         finally:
-            self._release()
+            await self._release()
+
+
+@contextmanager
+def _only_our_words() -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        raise unavailable(error) from error

@@ -22,6 +22,8 @@ from governor.usecases.ports import Batch, Commit, EntryEncoder, Failpoints, Hea
 logger = logging.getLogger(__name__)
 
 _MISSED_PAGE: Final = 1_024
+_MISSED_AT_ONCE_MAX: Final = 16 * _MISSED_PAGE
+"""How many entries of others are caught up with before anything else has its turn."""
 
 
 class CommitUnknown(Exception):
@@ -60,14 +62,27 @@ class Transactions:
     """Writes batches on the connections it is given. One thread or task at a time."""
 
     def __init__(
-        self, *, dialect: Dialect, encode: EntryEncoder, failpoints: Failpoints, head: Head
+        self,
+        *,
+        dialect: Dialect,
+        encode: EntryEncoder,
+        failpoints: Failpoints,
+        head: Head,
+        owner: str = "",
     ) -> None:
         self._dialect = dialect
-        self._statements = Statements(dialect)
+        self._statements = Statements(dialect, owner)
         self._encode = encode
         self._failpoints = failpoints
         self._published = head
+        self._told = head.revision  # ahead of it while much is caught up with
+        self._known = head.revision  # that there is this much at least
         self._unanswered: list[Written] = []
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more was seen to be durable than was published."""
+        return self._told < self._known
 
     def settle(self, connection: Connection, commits: Sequence[Commit]) -> Settlement:
         """One transaction for all of them. Raises what the database raised, or CommitUnknown."""
@@ -88,6 +103,26 @@ class Transactions:
             durable = _is_durable(connection, written)
         return self._published_by(connection, written) if durable else None
 
+    def catch_up(self, connection: Connection) -> Settlement | None:
+        """What became durable without being published, a bounded stretch of it; None if nothing.
+
+        The lock on the head is not needed to read: what the head counts was committed with it.
+        """
+        with connection.begin():
+            row = connection.execute(queries.head()).one()
+        head = Head(store_id=row.store_id, revision=Revision(row.size), root=row.root)
+        self._check_continues(head.revision, head.store_id)
+        self._known = head.revision
+        until = Revision(min(head.revision, self._told + _MISSED_AT_ONCE_MAX))
+        batches = tuple(self._missed(connection, until=until))
+        if not batches:
+            return None
+        self._told = batches[-1].entries[-1].revision
+        if not self.is_behind:
+            self._published = head
+            self._unanswered = [w for w in self._unanswered if w.before >= head.revision]
+        return Settlement(answers=(), batches=batches, head=self._published)
+
     def _transact(self, connection: Connection, commits: Sequence[Commit]) -> Written:
         self._failpoints("store.batch.before_begin")
         transaction = connection.begin()
@@ -95,7 +130,7 @@ class Transactions:
             written = write_batch(
                 connection, commits, statements=self._statements, encode=self._encode
             )
-            self._check_continues(written)
+            self._check_continues(written.before, written.head.store_id)
         except WentBack:
             transaction.rollback()
             raise
@@ -117,9 +152,8 @@ class Transactions:
             raise self._unknown(written) from error
         return written
 
-    def _check_continues(self, written: Written) -> None:
-        known = self._published
-        if written.before < known.revision or written.head.store_id != known.store_id:
+    def _check_continues(self, size: Revision, store_id: str) -> None:
+        if size < self._told or store_id != self._published.store_id:
             raise WentBack
 
     def _unknown(self, written: Written) -> CommitUnknown:
@@ -136,12 +170,13 @@ class Transactions:
         except Exception as error:
             raise self._unknown(written) from error  # it is durable, but not in its place yet
         self._published = written.head
+        self._told = self._known = written.head.revision
         self._unanswered.clear()
         own = (written.batch,) if written.leaves else ()
         return Settlement(answers=written.answers, batches=(*missed, *own), head=written.head)
 
     def _missed(self, connection: Connection, *, until: Revision) -> Iterator[Batch]:
-        after = self._published.revision
+        after = self._told
         while after < until:
             with connection.begin():
                 batch = self._next_missed(connection, after, until)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, ParamSpec
 
 from governor.domain.errors import Overloaded, StoreUnavailable
+from governor.domain.values import Revision
 from governor.storage.batch import Answer
 from governor.storage.snapshots import Snapshots
 from governor.storage.transaction import Settlement, unavailable
@@ -71,6 +72,7 @@ class GroupCommit(ABC):
         self._listeners: list[Listener] = []
         self._observer: Observer | None = None
         self._closed = False
+        self._told_of_others = Revision(0)
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -92,6 +94,10 @@ class GroupCommit(ABC):
         self._enqueue(Waiter(commit, future, self._loop.time()))
         return await future
 
+    async def refresh(self, since: Revision) -> bool:
+        """See Store.refresh. Nobody else writes to a store that is not shared."""
+        return self._told_of_others > since
+
     async def close(self) -> None:
         """Finishes what is queued; later commits are refused."""
         self._closed = True
@@ -109,12 +115,15 @@ class GroupCommit(ABC):
 
     def _settled(self, waiters: Sequence[Waiter], settlement: Settlement) -> None:
         """Publishes first: when a caller goes on, every listener knows what it knows."""
-        self.head = settlement.head
-        for batch in settlement.batches:
-            self._publish(batch)
+        self._caught_up(settlement)
         self._answer(waiters, settlement.answers)
         if self._observer is not None:
             _tell(self._observer, len(waiters), self._loop.time() - waiters[0].since)
+
+    def _caught_up(self, settlement: Settlement) -> None:
+        self.head = settlement.head
+        for batch in settlement.batches:
+            self._publish(batch)
 
     def _failed(self, waiters: Sequence[Waiter], error: Exception) -> None:
         """Nothing is published and the head stays: the next transaction tells what became true."""
@@ -126,6 +135,7 @@ class GroupCommit(ABC):
             self._snapshots.keep(batch)
         else:
             self._snapshots.forget_entries(batch.entries)
+            self._told_of_others = batch.entries[-1].revision
         for listener in self._listeners:
             _tell(listener, batch)
 

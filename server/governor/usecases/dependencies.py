@@ -2,54 +2,63 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
+from governor.domain.decision import Category
 from governor.domain.errors import Conflict, IllegalTransition
 from governor.domain.request import MutationRequest, PendingReason, Status
 from governor.domain.values import RequestId
 from governor.domain.workflow import Advance, dependency_failed, reason_resolved
 from governor.usecases.app import App
 from governor.usecases.patience import persistently
-from governor.usecases.ports import Batch, Commit, Cursor
+from governor.usecases.ports import Batch, Commit
 
 log = logging.getLogger(__name__)
 
-RECOVERY_PAGE = 200
-
 
 class Dependencies:
-    """Who waits for whom. Learns of it from the store's batches, and from the store at start."""
+    """Who waits for whom. Learns of it from the store's batches, and from what is adopted.
+
+    One task looks at one request after another, so that the end of a request on which thousands
+    wait is no burst.
+    """
 
     def __init__(self) -> None:
         self._app: App
+        self._waiting: dict[RequestId, tuple[RequestId, ...]] = {}
         self._dependents: dict[RequestId, set[RequestId]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        # In the order in which they are to be looked at, each once. Bounded by those who wait.
+        self._to_look_at: dict[RequestId, None] = {}
+        self._task: asyncio.Task[None] | None = None
 
     def attach(self, app: App) -> None:
         """Ties it to its application and begins to listen to the store."""
         self._app = app
         app.store.listen(self._notice)
 
-    async def start(self) -> None:
-        """Looks at everything that waited when the former process stopped."""
-        cursor: Cursor | None = None
-        while page := await self._app.store.unfinished(after=cursor, limit=RECOVERY_PAGE):
-            for request in page:
-                if request.waits_for(PendingReason.DEPENDENCY):
-                    self._remember(request)
-                    self._spawn(request.id)
-            cursor = Cursor(revision=page[-1].submitted_revision, id=page[-1].id)
+    def take_up(self, requests: Sequence[MutationRequest]) -> None:
+        """Looks at everything that waited for whoever saw to it before."""
+        for request in requests:
+            if request.waits_for(PendingReason.DEPENDENCY):
+                self._remember(request)
+                self._look_at(request.id)
 
     async def stop(self) -> None:
         """Leaves the rest for the next start."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._to_look_at.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def waiting_for(self, id: RequestId) -> frozenset[RequestId]:
         """Who is to be looked at when this request ends."""
         return frozenset(self._dependents.get(id, ()))
 
+    # --- What the batches say -------------------------------------------------------------------
+
     def _notice(self, batch: Batch) -> None:
+        if not batch.commits:
+            self._notice_entries(batch)
         for commit in batch.commits:
             if commit.replayed:
                 continue
@@ -57,37 +66,54 @@ class Dependencies:
                 if request.waits_for(PendingReason.DEPENDENCY):
                     self._remember(request)
                 else:
-                    self._forget(request)
+                    self._forget(request.id)
                 if request.is_terminal:
-                    for dependent in sorted(self._dependents.pop(request.id, ())):
-                        self._spawn(dependent)
+                    for dependent in sorted(self._dependents.get(request.id, ())):
+                        self._look_at(dependent)
+
+    def _notice_entries(self, batch: Batch) -> None:
+        """What another process has changed is read again, if anybody here waits for it."""
+        for entry in batch.entries:
+            if entry.category is Category.LIFECYCLE:
+                if entry.request_id in self._waiting:
+                    self._look_at(entry.request_id)
+                for dependent in sorted(self._dependents.get(entry.request_id, ())):
+                    self._look_at(dependent)
 
     def _remember(self, request: MutationRequest) -> None:
+        self._waiting[request.id] = request.content.depends_on
         for id in request.content.depends_on:
             self._dependents.setdefault(id, set()).add(request.id)
 
-    def _forget(self, request: MutationRequest) -> None:
+    def _forget(self, dependent: RequestId) -> None:
         """It waits no longer; what it depended on may have ended long ago, or go on for ever."""
-        for id in request.content.depends_on:
+        for id in self._waiting.pop(dependent, ()):
             dependents = self._dependents.get(id, set())
-            dependents.discard(request.id)
+            dependents.discard(dependent)
             if not dependents:
                 self._dependents.pop(id, None)
 
-    def _spawn(self, dependent: RequestId) -> None:
-        task = asyncio.get_running_loop().create_task(self._look_again(dependent))
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
+    # --- Looking again --------------------------------------------------------------------------
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            log.error("a dependency could not be looked at", exc_info=failure)
+    def _look_at(self, dependent: RequestId) -> None:
+        self._to_look_at[dependent] = None
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._to_look_at:
+            dependent = next(iter(self._to_look_at))
+            del self._to_look_at[dependent]
+            try:
+                await self._look_again(dependent)
+            except Exception:
+                log.exception("a dependency could not be looked at", extra={"request": dependent})
 
     async def _look_again(self, id: RequestId) -> None:
         while True:
             request = await persistently(self._app, self._app.store.request, id)
             if request is None or not request.waits_for(PendingReason.DEPENDENCY):
+                self._forget(id)
                 return
             step = await persistently(self._app, self._step, request)
             if step is None:

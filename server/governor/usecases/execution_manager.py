@@ -8,7 +8,8 @@ execution at a time, and approved requests take their turns in the order of thei
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -25,7 +26,7 @@ from governor.domain.lifecycle import Trigger
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Slot, Status
 from governor.domain.resolution import CLEAN, Resolution, resolve
 from governor.domain.staleness import stale_before_claim
-from governor.domain.values import GOVERNOR, Identity, RequestId
+from governor.domain.values import GOVERNOR, ExecutionId, Identity, RequestId
 from governor.usecases.app import App
 from governor.usecases.patience import persistently
 from governor.usecases.ports import (
@@ -33,7 +34,6 @@ from governor.usecases.ports import (
     Capabilities,
     Commit,
     Committed,
-    Cursor,
     ExecutionQuery,
     ExecutionTrace,
     IdempotencyKey,
@@ -45,7 +45,6 @@ from governor.usecases.turns import Turns
 log = logging.getLogger(__name__)
 
 MICROS = 1_000_000
-RECOVERY_PAGE = 200
 
 
 class ExecutionManager:
@@ -57,6 +56,9 @@ class ExecutionManager:
         self._turns = Turns()
         self._traces: dict[str, ExecutionTrace] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # How many of us hold an execution: a task that settles it, callers that withdraw it.
+        self._hands: Counter[ExecutionId] = Counter()
+        self._overtaken: set[ExecutionId] = set()
         self._running = 0
         self._claiming = 0
         self._stopping = False
@@ -69,19 +71,14 @@ class ExecutionManager:
         self._lease_us = round(app.limits.lease_seconds * MICROS)
         app.store.listen(self._notice)
 
-    async def start(self) -> None:
-        """Takes up everything that a former process left: first what was executing."""
-        cursor: Cursor | None = None
-        left: list[MutationRequest] = []
-        while page := await self._app.store.unfinished(after=cursor, limit=RECOVERY_PAGE):
-            left.extend(page)
-            cursor = Cursor(revision=page[-1].submitted_revision, id=page[-1].id)
-        for request in left:
+    def take_up(self, requests: Sequence[MutationRequest]) -> None:
+        """Sees to what nobody saw to: first to what was executing. What is in hand stays so."""
+        for request in requests:
             if request.status is Status.EXECUTING:
                 self._turns.occupy(request.slot, request.progress.execution_id or "")
                 self._spawn(self._recover(request.id))
         # A request's last change, while it is APPROVED, is its approval: the order of the lines.
-        for request in sorted(left, key=lambda request: request.revision):
+        for request in sorted(requests, key=lambda request: request.revision):
             self._enqueue(request)
         self._pump()
 
@@ -188,12 +185,14 @@ class ExecutionManager:
         if not capabilities.exactly_once:
             raise IllegalTransition(request.status, Trigger.CANCELED)
         taken = await self._take_over(request, actor=actor, lease_lost=False)
+        self._hands[taken.execution.id] += 1
+        has_ended = False
         try:
             await fence(self._app, taken.request, taken.execution)
             yield taken.request, taken.execution
-        except BaseException:
-            self._spawn(self._take_back(taken.execution))
-            raise
+            has_ended = True
+        finally:
+            self._let_go(taken.execution, has_ended=has_ended)
 
     def _may_claim_inline(self, request: MutationRequest, slot: Slot) -> bool:
         capabilities = self._app.host.known_capabilities
@@ -270,6 +269,8 @@ class ExecutionManager:
     # --- What the batches say -------------------------------------------------------------------
 
     def _notice(self, batch: Batch) -> None:
+        if not batch.commits:
+            self._notice_entries(batch)
         for commit in batch.commits:
             if commit.replayed:
                 continue
@@ -278,6 +279,14 @@ class ExecutionManager:
             for request in commit.requests:
                 self._enqueue(request)
         self._pump()
+
+    def _notice_entries(self, batch: Batch) -> None:
+        """Another process has written: what it ended may be what somebody here waits for."""
+        for entry in batch.entries:
+            id = entry.execution_id
+            if id is not None and id not in self._overtaken and self._turns.held_by(id):
+                self._overtaken.add(id)
+                self._spawn(self._look_at_holder(id))
 
     def _notice_execution(self, execution: Execution, commit: Committed) -> None:
         if not execution.is_active:
@@ -356,34 +365,75 @@ class ExecutionManager:
         if holder is None or not holder.is_active:
             self._turns.free(slot, holders[0].id)
 
+    async def _look_at_holder(self, id: ExecutionId) -> None:
+        self._overtaken.discard(id)  # what is written from here on is looked at again
+        execution = await persistently(self._app, self._app.store.execution, id)
+        slot = self._turns.held_by(id)
+        if slot is not None and (execution is None or not execution.is_active):
+            self._turns.free(slot, id)
+
     async def _carry_out(
         self, request: MutationRequest, execution: Execution, trace: ExecutionTrace
     ) -> None:
+        self._hands[execution.id] += 1
+        await self._settle(request, execution, trace, Settlement.carry_out)
+
+    async def _settle(
+        self,
+        request: MutationRequest,
+        execution: Execution,
+        trace: ExecutionTrace,
+        work: Callable[[Settlement], Awaitable[None]],
+    ) -> None:
+        """Has `work` done on an execution that is in our hands, and lets go of it."""
+        has_ended = False
         try:
-            capabilities = await self._capabilities()
-            await Settlement(self._app, request, execution, trace, capabilities).carry_out()
-        except Exception as failure:  # noqa: BLE001 - logged, and the execution is taken up again
-            await self._owner_failed(request.id, failure)
+            settlement = Settlement(
+                self._app, request, execution, trace, await self._capabilities()
+            )
+            await work(settlement)
+            has_ended = settlement.execution.status is not ExecutionStatus.RUNNING
+        except Exception:
+            log.exception(
+                "an execution lost its owner and is taken back", extra={"request": request.id}
+            )
+        finally:
+            self._let_go(execution, has_ended=has_ended)
+
+    def _let_go(self, execution: Execution, *, has_ended: bool) -> None:
+        self._hands[execution.id] -= 1
+        if self._hands[execution.id]:
+            return
+        del self._hands[execution.id]
+        if not has_ended:
+            self._spawn(self._take_back(execution))
 
     async def _take_back(self, held: Execution) -> None:
-        """Recovers what a caller has held and not ended, unless somebody else holds it by now: they
-        would lose it to us, fenced as it is, and it would be released and executed anew.
+        """Recovers what nobody holds any more and nobody has ended.
+
+        That is so after a fault of ours, after a withdrawal that came to nothing, and when a commit
+        was not answered and had become durable: then it looks as if somebody else had made it.
         """
-        execution = await persistently(self._app, self._app.store.execution, held.id)
-        if (
-            execution is not None
-            and execution.is_active
-            and execution.fencing_token == held.fencing_token
-        ):
+        app = self._app
+        await app.clock.sleep(app.limits.backoff_seconds_initial)
+        execution = await persistently(app, app.store.execution, held.id)
+        if execution is not None and execution.status is ExecutionStatus.RUNNING:
             await self._recover(held.request_id)
 
     async def _recover(self, id: RequestId) -> None:
-        """Settles an execution that has lost its owner, by the look-up and under a higher token."""
+        """Settles an execution that has lost its owner, by the look-up and under a higher token.
+
+        Not one that somebody here holds, or another process sees to: they would lose it to us,
+        fenced as it may be, and it would be released and executed anew.
+        """
         app = self._app
         request = await persistently(app, app.store.request, id)
         if request is None or request.status is not Status.EXECUTING:
             return
-        capabilities = await self._capabilities()
+        execution_id = request.progress.execution_id
+        if execution_id in self._hands or not await persistently(app, app.store.owns, id):
+            return
+        await self._capabilities()
         app.failpoints("recover.before_reclaim")
         try:
             taken = await persistently(
@@ -392,14 +442,10 @@ class ExecutionManager:
         except Conflict:
             self._spawn(self._recover(id))
             return
+        self._hands[taken.execution.id] += 1
         app.failpoints("recover.after_reclaim")
         trace = app.tracing.execution_started(taken.request)
-        try:
-            await Settlement(
-                app, taken.request, taken.execution, trace, capabilities
-            ).look_up_and_settle()
-        except Exception as failure:  # noqa: BLE001 - logged, and the execution is taken up again
-            await self._owner_failed(id, failure)
+        await self._settle(taken.request, taken.execution, trace, Settlement.look_up_and_settle)
 
     async def _capabilities(self) -> Capabilities:
         """The host's promises, as soon as it has been reached."""
@@ -407,16 +453,6 @@ class ExecutionManager:
         if known is not None:
             return known
         return await persistently(self._app, self._app.host.capabilities)
-
-    async def _owner_failed(self, id: RequestId, failure: Exception) -> None:
-        """A fault of ours must not leave an execution without an owner."""
-        log.error(
-            "an execution lost its owner and is recovered",
-            exc_info=failure,
-            extra={"request": id},
-        )
-        await self._app.clock.sleep(self._app.limits.backoff_seconds_max)
-        self._spawn(self._recover(id))
 
     async def _revalidate(self, id: RequestId) -> None:
         await persistently(self._app, revalidate, self._app, id)

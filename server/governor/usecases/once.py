@@ -2,11 +2,23 @@
 
 from collections.abc import Awaitable, Callable
 
-from governor.domain.errors import Conflict, EtagMismatch, GovernorError, StateBusy
+from governor.domain.errors import (
+    Conflict,
+    EtagMismatch,
+    GovernorError,
+    HostUnavailable,
+    Overloaded,
+    RequestIdReused,
+    StateBusy,
+    StoreUnavailable,
+)
 from governor.domain.request import MutationRequest
 from governor.usecases.app import App
 from governor.usecases.commands import etag_of
 from governor.usecases.ports import Committed, IdempotencyKey
+
+_NOT_FOR_WHAT_WAS_READ = (StoreUnavailable, HostUnavailable, Overloaded, RequestIdReused)
+"""Refusals that do not depend on what a request looked like."""
 
 
 async def once(
@@ -16,9 +28,12 @@ async def once(
 
     `attempt` loads what it needs and commits under `key`; it runs again after a Conflict, a bounded
     number of times. Only when it is refused is an earlier answer looked for, so that the ordinary
-    call pays nothing for it.
+    call pays nothing for it; and, once, whether what it was refused for was news of yesterday,
+    because another replica has written since.
     """
+    has_looked = False
     for _ in range(app.limits.conflict_retries_max):
+        seen = app.store.head.revision
         try:
             return await attempt()
         except StateBusy as busy:
@@ -26,6 +41,10 @@ async def once(
         except Conflict:
             continue
         except GovernorError as refusal:
+            if not has_looked and not isinstance(refusal, _NOT_FOR_WHAT_WAS_READ):
+                has_looked = True
+                if await app.store.refresh(seen):
+                    continue
             return await _earlier(app, key, refusal)
     raise Conflict("too many writers on the same request; nothing was done")
 

@@ -88,7 +88,10 @@ class StoredEntry(Value, frozen=True, kw_only=True):
 
 
 class Batch(Value, frozen=True, kw_only=True):
-    """Everything one transaction made durable, in ledger order."""
+    """Everything one transaction made durable, in ledger order.
+
+    Of what another process made durable only the entries are known, and `commits` is empty.
+    """
 
     commits: tuple[Committed, ...]
     entries: tuple[StoredEntry, ...]
@@ -217,11 +220,35 @@ class Store(Protocol):
         """The earliest due_at there is."""
         ...
 
-    async def unfinished(self, *, after: Cursor | None, limit: int) -> tuple[MutationRequest, ...]:
-        """Requests that need the execution manager after a restart, oldest first.
+    async def adopt(self, *, limit: int) -> tuple[MutationRequest, ...]:
+        """Takes over unfinished requests that no living process sees to, and answers them.
 
-        Those are: EXECUTING; APPROVED and AUTOMATIC; PENDING on REVALIDATION or DEPENDENCY. Their
-        payloads' data are left empty.
+        Unfinished are: EXECUTING; APPROVED and AUTOMATIC; PENDING on REVALIDATION or DEPENDENCY.
+        Oldest first, their payloads' data left empty; none when there are none left. What a process
+        writes it sees to by itself. One may be answered twice after a StoreUnavailable.
+        """
+        ...
+
+    async def owns(self, id: RequestId) -> bool:
+        """Whether this process sees to the request: the last to write or adopt it."""
+        ...
+
+    async def refresh(self, since: Revision) -> bool:
+        """Catches up with what other processes have made durable before this call; `head` and
+        everything read afterwards is as new. Answers whether any of that lies beyond `since`.
+        """
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may write to it."""
+        ...
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process does what one of those that share the store does for all of them.
+
+        None may for the time of a lease, and two for a moment; what they do is committed once.
         """
         ...
 

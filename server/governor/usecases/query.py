@@ -14,7 +14,7 @@ async def get_request(
     app: App, caller: Caller, id: RequestId, min_revision: int
 ) -> tuple[MutationRequest, tuple[Execution, ...]]:
     """The request and its executions, oldest first. Raises NotFound, MissingRole, RevisionAhead."""
-    _check_revision(app, min_revision)
+    await reach(app, Revision(min_revision))
     request, _ = await authorised_request(app, caller, id, "GetRequest")
     if request.progress.execution_id is None:
         return request, ()
@@ -25,14 +25,14 @@ async def list_requests(
     app: App, caller: Caller, query: RequestQuery, min_revision: int
 ) -> tuple[MutationRequest, ...]:
     """A page, newest first, without payload data. Raises MissingRole, RevisionAhead."""
-    _check_revision(app, min_revision)
+    await reach(app, Revision(min_revision))
     authorise(app, caller, query.tenant, "ListRequests")
     return await app.store.requests(query)
 
 
 async def get_execution(app: App, caller: Caller, id: ExecutionId, min_revision: int) -> Execution:
     """Raises NotFound, MissingRole, RevisionAhead."""
-    _check_revision(app, min_revision)
+    await reach(app, Revision(min_revision))
     execution = await app.store.execution(id)
     if execution is None or app.directory.identity(caller.actor, execution.tenant) is None:
         raise NotFound("execution", id)
@@ -44,7 +44,7 @@ async def list_executions(
     app: App, caller: Caller, query: ExecutionQuery, min_revision: int
 ) -> tuple[Execution, ...]:
     """A page, newest first. Raises MissingRole, RevisionAhead."""
-    _check_revision(app, min_revision)
+    await reach(app, Revision(min_revision))
     authorise(app, caller, query.tenant, "ListExecutions")
     return await app.store.executions(query)
 
@@ -58,12 +58,17 @@ async def list_decisions(
     min_revision: int,
 ) -> tuple[StoredEntry, ...]:
     """A page, oldest first. Raises MissingRole, RevisionAhead."""
-    _check_revision(app, min_revision)
+    await reach(app, Revision(min_revision))
     authorise(app, caller, filter.tenant, "ListDecisions")
     return await app.store.entries(after=after, limit=limit, filter=filter)
 
 
-def _check_revision(app: App, min_revision: int) -> None:
+async def reach(app: App, revision: Revision) -> None:
+    """Makes sure that what is read is not older than `revision`. Raises RevisionAhead."""
+    if revision <= app.store.head.revision:
+        return
+    # Another replica may have given it out a moment ago.
+    await app.store.refresh(revision)
     head = app.store.head.revision
-    if min_revision > head:
-        raise RevisionAhead(min_revision, head)
+    if revision > head:
+        raise RevisionAhead(revision, head)

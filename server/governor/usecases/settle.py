@@ -73,6 +73,11 @@ class Settlement:
         patience_us = round(app.limits.in_doubt_seconds_max * MICROS)
         self._patience_ends = Micros(app.clock.now() + patience_us)
 
+    @property
+    def execution(self) -> Execution:
+        """As this owner last committed it."""
+        return self._execution
+
     async def carry_out(self) -> None:
         """Orders the change and records what became of it."""
         await self._guarded(self._apply)

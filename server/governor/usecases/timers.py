@@ -16,7 +16,12 @@ MICROS = 1_000_000
 
 
 class Timers:
-    """Expiry and schedules. The rows are the timers; this only looks at them in time."""
+    """Expiry and schedules. The rows are the timers; this only looks at them in time.
+
+    Of several replicas one looks, for all: should two believe that they are the one, each thing is
+    still done once, because it is committed on the revision that was seen. What another replica
+    makes due is found by looking, Limits.timer_poll_seconds_max late at most.
+    """
 
     def __init__(self) -> None:
         self._app: App
@@ -87,8 +92,9 @@ class Timers:
     async def _run(self) -> None:
         while True:
             try:
-                await self.run_due()
-                self._next = await self.next_moment()
+                if self._app.store.leads:
+                    await self.run_due()
+                    self._next = await self.next_moment()
             except Exception:
                 log.exception("the timers could not look at the store; they try again")
                 self._next = None

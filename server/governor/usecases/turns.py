@@ -15,19 +15,27 @@ class Turns:
 
     def __init__(self) -> None:
         self._holders: dict[Slot, str] = {}
+        self._slots: dict[str, Slot] = {}  # the same, the other way round
         self._lines: dict[Slot, deque[RequestId]] = {}
         self._ready: deque[Slot] = deque()
         self._submitting: Counter[Slot] = Counter()
 
     def occupy(self, slot: Slot, holder: str) -> None:
         """The state is held by `holder`, an execution or a request on its way to one."""
+        self._slots.pop(self._holders.get(slot, ""), None)
         self._holders[slot] = holder
+        self._slots[holder] = slot
+
+    def held_by(self, holder: str) -> Slot | None:
+        """The state that `holder` holds."""
+        return self._slots.get(holder)
 
     def free(self, slot: Slot, holder: str) -> None:
         """`holder` lets go; the next in line may have its turn. Somebody else's hold stays."""
         if self._holders.get(slot) != holder:
             return
         del self._holders[slot]
+        del self._slots[holder]
         if slot in self._lines:
             self._ready.append(slot)
 
@@ -55,7 +63,7 @@ class Turns:
             id = line.popleft()
             if not line:
                 del self._lines[slot]
-            self._holders[slot] = id
+            self.occupy(slot, id)
             return slot, id
         return None
 

@@ -16,6 +16,7 @@ class Watch:
 
     def __init__(self, request: MutationRequest) -> None:
         self.request = request
+        self.is_behind = False
         self._changed = asyncio.Event()
 
     def show(self, request: MutationRequest) -> None:
@@ -23,6 +24,11 @@ class Watch:
         if request.revision > self.request.revision:
             self.request = request
             self._changed.set()
+
+    def show_that_it_changed(self) -> None:
+        """Another process has changed it; what it is now has to be read."""
+        self.is_behind = True
+        self._changed.set()
 
     async def change(self) -> None:
         """Returns when something newer was shown since the last call."""
@@ -42,6 +48,10 @@ class Waiters:
         """Shows everybody who waits for a request of the batch what became of it."""
         if not self._watches:
             return
+        if not batch.commits:
+            for entry in batch.entries:
+                for watch in self._watches.get(entry.request_id, ()):
+                    watch.show_that_it_changed()
         for commit in batch.commits:
             if commit.replayed:
                 continue
@@ -87,6 +97,9 @@ async def wait_until(
                 watch.show(await app.store.request(request.id) or request)
                 while not enough(watch.request):
                     await watch.change()
+                    if watch.is_behind:
+                        watch.is_behind = False
+                        watch.show(await app.store.request(request.id) or request)
         except TimeoutError:
             return watch.request, False
         return watch.request, True

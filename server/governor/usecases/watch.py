@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from governor.domain.errors import Draining, RevisionAhead, WrongStore
+from governor.domain.errors import Draining, WrongStore
 from governor.domain.request import MutationRequest
 from governor.domain.values import Revision
 from governor.usecases.access import authorise, authorised_request
@@ -17,6 +17,7 @@ from governor.usecases.commands import (
     WaitFor,
 )
 from governor.usecases.ports import StoredEntry
+from governor.usecases.query import reach
 from governor.usecases.waiting import wait_until
 
 PAGE_ENTRIES = 512
@@ -50,8 +51,8 @@ async def stream_decisions(
     head = app.store.head
     if command.store_id and command.store_id != head.store_id:
         raise WrongStore(store_id=command.store_id, expected=head.store_id)
-    if command.after is not None and command.after > head.revision:
-        raise RevisionAhead(command.after, head.revision)
+    if command.after is not None:
+        await reach(app, command.after)
 
     cursor = head.revision if command.after is None else command.after
     seconds = command.heartbeat_seconds or app.limits.heartbeat_seconds
