@@ -5,8 +5,9 @@ Composed as the composition root does it. Time is the test's: nothing happens by
 """
 
 import asyncio
+import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,14 +85,25 @@ class _End:
 class Governed:
     """The sidecar, its callers, and what surrounds it."""
 
-    def __init__(self, folder: Path, limits: Limits, host: ScriptedHost) -> None:
-        self._url = f"sqlite:///{folder}/governor.db"
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits,
+        host: ScriptedHost,
+        *,
+        url: str = "",
+        beside: "Governed | None" = None,
+    ) -> None:
+        """On a store of its own in `folder`, or at `url`; `beside` another it shares time, names
+        and keys with that one.
+        """
+        self._url = url or f"sqlite:///{folder}/governor.db"
         self._limits = limits
-        self._calls = 0
+        self._calls: Iterator[int] = beside._calls if beside else itertools.count(1)
         self._outside: set[asyncio.Task[Any]] = set()
         self.host = host
-        self.clock = ManualClock()
-        self.ids = SequentialIds()
+        self.clock: ManualClock = beside.clock if beside else ManualClock()
+        self.ids: SequentialIds = beside.ids if beside else SequentialIds()
         self.policy = PlainPolicy()
         self.directory = PlainDirectory()
         self.tracing = RecordingTracing()
@@ -150,9 +162,16 @@ class Governed:
         if self.host.is_reachable:
             await self.host.capabilities()
 
+    async def freeze(self) -> None:
+        """Dies beside others that live on: whatever it was doing, it never goes on."""
+        self._die()
+        await self.is_dead.wait()
+        await self.store.at_rest()
+
     async def close(self) -> None:
-        """Goes down as it should."""
-        await self.quiet()
+        """Goes down as it should, or is tidied away."""
+        if not self.store.is_dead:
+            await self.quiet()
         self.app.tail.close()
         await self.adoption.stop()
         await self.timers.stop()
@@ -350,8 +369,7 @@ class Governed:
 
     def next_key(self) -> str:
         """An idempotency key that nobody used."""
-        self._calls += 1
-        return f"call-{self._calls}"
+        return f"call-{next(self._calls)}"
 
     # --- What stands ----------------------------------------------------------------------------
 
