@@ -17,7 +17,13 @@ async def test_a_sidecar_on_postgresql_governs_dies_and_settles(
 ) -> None:
     """Killed when the host has applied the change: its successor looks it up and records it."""
     async with postgres_server.fresh(tmp_path) as backend:
-        deployment = Deployment(tmp_path, settings={"GOVERNOR_STORE_URL": backend.url})
+        settings = {
+            "GOVERNOR_STORE_URL": backend.url,
+            # Of the one that is killed: its successor waits until that has run out.
+            "GOVERNOR_LEASE_SECONDS": "2",
+            "GOVERNOR_APPLY_SECONDS_MAX": "1",
+        }
+        deployment = Deployment(tmp_path, settings=settings)
         with deployment.host():
             doomed_at = "execute.before_outcome=kill"
             with deployment.sidecar(failpoints=doomed_at) as doomed, deployment.client() as ann:
