@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Select, create_engine, event, make_url, text
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import OperationalError
 
+from governor.domain.errors import StoreUnavailable
 from governor.domain.execution import ExecutionStatus
 from governor.domain.request import PendingReason, Status
 from governor.domain.values import Micros, RequestId, Revision
@@ -178,8 +179,9 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Pa
     """In our words: the driver's stay in the log."""
     path = tmp_path / "letter.db"
     path.write_text("Dear Sir or Madam, " * 500)
-    with pytest.raises(Exception, match="does not answer"):
+    with pytest.raises(StoreUnavailable, match="or is no database") as refused:
         await open_store(f"sqlite:///{path}", encode=encode_entry, migrate=True)
+    assert refused.value.facts == {"cause": "DAMAGED"}
     assert path.read_text().startswith("Dear Sir or Madam, Dear")
 
 

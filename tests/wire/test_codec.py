@@ -297,7 +297,7 @@ def test_every_field_of_a_request_is_shown() -> None:
     always_unset = {"intent", "justification", "evidence", "metadata", "tags", "depends_on"}
     named = {descriptor.name for descriptor, _ in shown.ListFields()} | always_unset
     assert named == {field.name for field in shown.DESCRIPTOR.fields}
-    assert shown.etag == "r12"
+    assert shown.etag == "r12-7"
     assert shown.mutation.expected_version == "2", "the one that will be demanded"
     assert [vote.voided for vote in shown.approval.votes] == [True, False]
     assert list(shown.approval.open_requirements) == ["two"]

@@ -69,7 +69,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: revision, for a stream.
     """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 18
-    """UNAVAILABLE. The store does not answer; nothing is known to have been written."""
+    """UNAVAILABLE. The store does not answer; nothing is known to have been written. Metadata: cause,
+    where it is known: DISK_FULL, DISK_FAILED, READ_ONLY, CANNOT_OPEN or DAMAGED.
+    """
     ERROR_REASON_HOST_UNAVAILABLE: _ErrorReason.ValueType  # 19
     """UNAVAILABLE. The host does not answer and the call needs it."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 20
@@ -145,7 +147,9 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 17
 Metadata: revision, for a stream.
 """
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 18
-"""UNAVAILABLE. The store does not answer; nothing is known to have been written."""
+"""UNAVAILABLE. The store does not answer; nothing is known to have been written. Metadata: cause,
+where it is known: DISK_FULL, DISK_FAILED, READ_ONLY, CANNOT_OPEN or DAMAGED.
+"""
 ERROR_REASON_HOST_UNAVAILABLE: ErrorReason.ValueType  # 19
 """UNAVAILABLE. The host does not answer and the call needs it."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 20

@@ -5,7 +5,7 @@ import logging
 
 from governor.domain.errors import StoreUnavailable
 from governor.storage.store import SqlStore
-from governor.telemetry.instruments import Instruments
+from governor.telemetry.instruments import Instruments, StoreVitals
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +17,15 @@ async def measure(store: SqlStore, instruments: Instruments) -> None:
     """Lets the instruments see every batch, and counts what is pending until it is cancelled."""
     store.listen(instruments.published)
     store.observe(lambda commits, seconds: instruments.committed(commits=commits, seconds=seconds))
+    instruments.observe_store(lambda: _vitals_of(store))
     while True:
         try:
             instruments.pending_counted(await store.pending_counts())
         except StoreUnavailable as error:
             log.warning("the pending requests could not be counted", exc_info=error)
         await asyncio.sleep(PENDING_COUNTED_SECONDS)
+
+
+def _vitals_of(store: SqlStore) -> StoreVitals:
+    vitals = store.vitals
+    return StoreVitals(failures=vitals.failures, wal_bytes=vitals.wal_bytes)

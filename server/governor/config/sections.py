@@ -130,6 +130,13 @@ class Storing(Section):
         description="How many connections read from SQLite. PostgreSQL takes `pool_size` from its "
         "URL.",
     )
+    wal_bytes_alarm: int = Field(
+        default=256 * 1_048_576,
+        ge=64 * 1_048_576,
+        le=2**40,
+        description="From which size of SQLite's write-ahead log on the server warns of it. One of "
+        "64 MiB is kept for use again; what is larger is held by a reader that does not end.",
+    )
 
 
 class Hosting(Section):

@@ -154,7 +154,9 @@ class Draining(GovernorError):
 
 
 class StoreUnavailable(GovernorError):
-    """The store does not answer. The cause stays in the log."""
+    """The store does not answer. The fact `cause` names why, where that is known and helps; the
+    rest stays in the log.
+    """
 
 
 class HostUnavailable(GovernorError):

@@ -1,6 +1,6 @@
 """What can be wrong with a store, and the pure checks that find it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ class Fault(Enum):
     """Each fault in a sentence."""
 
     STORE_UNREADABLE = "a part of the store cannot be read"
+    FILE_DAMAGED = "the database file contradicts itself"
     ENTRY_MISSING = "the ledger has a gap"
     ENTRY_CHANGED = "the entry's bytes are not those that were hashed"
     ENTRY_UNREADABLE = "the entry's bytes are no entry"
@@ -31,6 +32,7 @@ class Fault(Enum):
     HEAD_ROOT = "the head's root is not the root over the entries"
     HEAD_FRONTIER = "the head's frontier is not that of the entries"
     CHECKPOINT_OF_ANOTHER_STORE = "the checkpoint was taken from another store"
+    FORMER_STORE_SIZE = "the ledger has not reached the size at which the store was restored"
     TAIL_REMOVED = "the ledger is shorter than it was at the checkpoint"
     HISTORY_REWRITTEN = "the entries up to the checkpoint are not those it was taken over"
     REQUEST_MISSING = "the ledger tells of a request that is not there"
@@ -60,6 +62,13 @@ class Finding(Value, frozen=True, kw_only=True):
 
 
 # ---------------------------------------------------------------- the ledger
+
+
+class FormerStore(Value, frozen=True, kw_only=True):
+    """What the store was before it was restored, and how far its ledger reached then."""
+
+    store_id: str
+    size: int
 
 
 class LedgerCheck:
@@ -104,8 +113,8 @@ class LedgerCheck:
             self._root_at_checkpoint = self.tree.extend(leaves[:until]).root()
         self.tree = self.tree.extend(leaves)
 
-    def end(self, head: Head, frontier: bytes) -> Iterator[Finding]:
-        """The head, and the checkpoint if there is one."""
+    def end(self, head: Head, frontier: bytes, former: Sequence[FormerStore]) -> Iterator[Finding]:
+        """The head, what the store was before, and the checkpoint if there is one."""
         if head.revision != self.tree.size:
             detail = f"{head.revision} instead of {self.tree.size}"
             yield Finding(fault=Fault.HEAD_SIZE, detail=detail)
@@ -113,13 +122,25 @@ class LedgerCheck:
             yield Finding(fault=Fault.HEAD_ROOT)
         if frontier != self.tree.to_bytes():
             yield Finding(fault=Fault.HEAD_FRONTIER)
-        checkpoint = self._checkpoint
-        if checkpoint is None:
-            return
-        if checkpoint.origin != head.store_id:
+        for earlier in former:
+            if earlier.size > self.tree.size:
+                detail = f"{self.tree.size} instead of at least {earlier.size} entries"
+                yield Finding(fault=Fault.FORMER_STORE_SIZE, detail=detail)
+        if self._checkpoint is not None:
+            reaches = {earlier.store_id: earlier.size for earlier in former}
+            yield from self._against(self._checkpoint, reaches | {head.store_id: self.tree.size})
+
+    def _against(self, checkpoint: Checkpoint, reaches: Mapping[str, int]) -> Iterator[Finding]:
+        """`reaches` says how much of this ledger was written under each id of the store.
+
+        What the store had written after the backup from which it was restored is as gone as if it
+        had been cut off; only that nobody hides it.
+        """
+        reach = reaches.get(checkpoint.origin)
+        if reach is None:
             yield Finding(fault=Fault.CHECKPOINT_OF_ANOTHER_STORE, detail=checkpoint.origin)
-        elif checkpoint.size > self.tree.size:
-            detail = f"{self.tree.size} instead of at least {checkpoint.size} entries"
+        elif checkpoint.size > min(reach, self.tree.size):
+            detail = f"{min(reach, self.tree.size)} instead of at least {checkpoint.size} entries"
             yield Finding(fault=Fault.TAIL_REMOVED, detail=detail)
         elif checkpoint.root != self._root_at_checkpoint:
             yield Finding(fault=Fault.HISTORY_REWRITTEN, detail=f"{checkpoint.size} entries")

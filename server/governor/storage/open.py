@@ -22,7 +22,7 @@ from governor.storage.reader import Reader
 from governor.storage.replicas import Alone, Replica
 from governor.storage.snapshots import Snapshots
 from governor.storage.store import SqlStore, StoreLimits
-from governor.storage.transaction import Transactions, logger, unavailable
+from governor.storage.transaction import Transactions, log_failure, unavailable
 from governor.usecases.ports import EntryEncoder, Failpoints, Head, no_failpoints
 
 _T = TypeVar("_T")
@@ -88,10 +88,9 @@ async def _open_sqlite(
     url: URL, encode: EntryEncoder, failpoints: Failpoints, limits: StoreLimits, *, migrate: bool
 ) -> SqlStore:
     path = sqlite.database_path(url)
-    if migrate:
-        sqlite.create_file(path)
-    elif not path.is_file():
+    if not migrate and not path.is_file():
         raise NoSuchStore(str(path))
+    sqlite.create_file(path)
     lock = sqlite.ProcessLock(path)
     lock.acquire()
 
@@ -110,6 +109,7 @@ async def _open_sqlite(
             head=head,
             waiting_max=limits.commits_waiting_max,
             batch_max=limits.commits_per_transaction_max,
+            wal_bytes_alarm=limits.wal_bytes_alarm,
         )
         engine = sqlite.reader_engine(path, connections_max=limits.readers_max)
     except BaseException:
@@ -205,5 +205,5 @@ def only_our_words() -> Iterator[None]:
     except GovernorError:
         raise
     except Exception as error:
-        logger.error("the store cannot be opened", exc_info=error)
+        log_failure("the store cannot be opened", error)
         raise unavailable(error) from error

@@ -9,13 +9,14 @@ from sqlalchemy import Row, Select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from governor.domain.errors import RequestIdReused
+from governor.domain.errors import RequestIdReused, StoreUnavailable
 from governor.domain.execution import Execution
 from governor.domain.request import MutationRequest, PendingReason
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
 from governor.storage import queries, rows
+from governor.storage.causes import cause_name
 from governor.storage.snapshots import Snapshots
-from governor.storage.transaction import logger, unavailable
+from governor.storage.transaction import log_failure, unavailable
 from governor.usecases.ports import (
     Committed,
     Cursor,
@@ -75,6 +76,7 @@ class Reader:
     def __init__(self, engine: AsyncEngine, snapshots: Snapshots) -> None:
         self._engine = engine
         self._snapshots = snapshots
+        self.failures: Counter[str] = Counter()
         self._requests = Gathered(self._read_requests)
         self._executions = Gathered(self._read_executions)
         self._reading: set[asyncio.Task[Sequence[Row[Any]]]] = set()
@@ -94,22 +96,19 @@ class Reader:
         return queries.earlier_answer(found[0])
 
     async def executions_of(self, id: RequestId) -> tuple[Execution, ...]:
-        found = await self._select(queries.executions_of(id))
-        return tuple(rows.execution_of(row.body) for row in found)
+        return await self._values(queries.executions_of(id), _execution)
 
     async def requests(self, query: RequestQuery) -> tuple[MutationRequest, ...]:
-        found = await self._select(queries.requests_page(query))
-        return tuple(map(rows.listed_request, found))
+        return await self._values(queries.requests_page(query), rows.listed_request)
 
     async def executions(self, query: ExecutionQuery) -> tuple[Execution, ...]:
-        found = await self._select(queries.executions_page(query))
-        return tuple(rows.execution_of(row.body) for row in found)
+        return await self._values(queries.executions_page(query), _execution)
 
     async def entries(
         self, *, after: Revision, limit: int, filter: DecisionFilter | None = None
     ) -> tuple[StoredEntry, ...]:
-        found = await self._select(queries.entries(after=after, limit=limit, filter=filter))
-        return tuple(map(rows.stored_entry, found))
+        page = queries.entries(after=after, limit=limit, filter=filter)
+        return await self._values(page, rows.stored_entry)
 
     async def due(self, *, until: Micros, limit: int) -> tuple[RequestId, ...]:
         found = await self._select(queries.due(until=until, limit=limit))
@@ -128,8 +127,7 @@ class Reader:
         return counts
 
     async def unfinished(self, *, after: Cursor | None, limit: int) -> tuple[MutationRequest, ...]:
-        found = await self._select(queries.unfinished(after=after, limit=limit))
-        return tuple(map(rows.listed_request, found))
+        return await self._values(queries.unfinished(after=after, limit=limit), rows.listed_request)
 
     async def dependents(self, id: RequestId) -> tuple[RequestId, ...]:
         found = await self._select(queries.dependents(id))
@@ -144,18 +142,29 @@ class Reader:
     async def _read_requests(self, ids: Sequence[RequestId]) -> Mapping[RequestId, MutationRequest]:
         recent = self._snapshots.requests
         with recent.expecting(ids):
-            read = await self._select(queries.whole_requests(ids))
-            found = {row.id: rows.whole_request(row) for row in read}
+            read = await self._values(queries.whole_requests(ids), rows.whole_request)
+            found = {request.id: request for request in read}
             recent.read(found)
         return found
 
     async def _read_executions(self, ids: Sequence[ExecutionId]) -> Mapping[ExecutionId, Execution]:
         recent = self._snapshots.executions
         with recent.expecting(ids):
-            read = await self._select(queries.whole_executions(ids))
-            found = {row.id: rows.execution_of(row.body) for row in read}
+            read = await self._values(queries.whole_executions(ids), _execution)
+            found = {execution.id: execution for execution in read}
             recent.read(found)
         return found
+
+    async def _values(
+        self, statement: Select[Any], value_of: Callable[[Row[Any]], _V]
+    ) -> tuple[_V, ...]:
+        """A row whose bytes are no value is damage like any other."""
+        found = await self._select(statement)
+        try:
+            return tuple(map(value_of, found))
+        except ValueError as error:
+            log_failure("a row cannot be read", error)
+            raise self._unanswered(error) from error
 
     async def _select(self, statement: Select[Any]) -> Sequence[Row[Any]]:
         """A caller who leaves does not interrupt the read: drivers lose connections that way."""
@@ -165,12 +174,17 @@ class Reader:
         try:
             return await asyncio.shield(reading)
         except (SQLAlchemyError, OSError) as error:
-            raise unavailable(error) from error
+            raise self._unanswered(error) from error
+
+    def _unanswered(self, error: Exception) -> StoreUnavailable:
+        told = unavailable(error)
+        self.failures[cause_name(told)] += 1
+        return told
 
     def _read_ended(self, reading: asyncio.Task[Sequence[Row[Any]]]) -> None:
         self._reading.discard(reading)
         if not reading.cancelled() and (error := reading.exception()) is not None:
-            logger.error("a read failed", exc_info=error)
+            log_failure("a read failed", error)
 
     async def _read(self, statement: Select[Any]) -> Sequence[Row[Any]]:
         """A connection that died in the pool is noticed once; the pool then makes a new one."""
@@ -185,3 +199,7 @@ class Reader:
         async with self._engine.connect() as connection:
             found: Sequence[Row[Any]] = (await connection.execute(statement)).all()
             return found
+
+
+def _execution(row: Row[Any]) -> Execution:
+    return rows.execution_of(row.body)

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -29,6 +30,7 @@ from governor.storage.errors import (
 )
 from governor.storage.snapshots import Snapshots
 from governor.storage.transaction import Settlement, Transactions
+from governor.storage.wal import LogWatch
 from governor.storage.writer import GroupCommit, Waiter, taken_from
 from governor.usecases.ports import Head
 
@@ -40,6 +42,9 @@ _OWNER_ONLY: Final = 0o600
 # when the file is made: one that has another size keeps it.
 _PAGE_BYTES: Final = 8_192
 _PREPARED_MAX: Final = 256  # of the writer: every text of every Bulk that is in use
+
+WAL_BYTES_KEPT: Final = 67_108_864
+"""How large a log that was started over stays at most."""
 
 WRITER_PRAGMAS: Final[Mapping[str, str | int]] = {
     # Readers go on while the writer writes.
@@ -53,7 +58,9 @@ WRITER_PRAGMAS: Final[Mapping[str, str | int]] = {
     # In pages. Larger ones hardly write less, and the COMMIT that runs one takes longer.
     "wal_autocheckpoint": 1_000,
     # A log that a long reader has made grow is cut back.
-    "journal_size_limit": 67_108_864,
+    "journal_size_limit": WAL_BYTES_KEPT,
+    # A page that contradicts itself is refused as it is read, before what it says spreads.
+    "cell_size_check": 1,
     # Negative means KiB: a batch is not spilled into the log before its COMMIT.
     "cache_size": -65_536,
     "temp_store": 2,
@@ -61,6 +68,7 @@ WRITER_PRAGMAS: Final[Mapping[str, str | int]] = {
 
 READER_PRAGMAS: Final[Mapping[str, str | int]] = {
     "busy_timeout": _BUSY_MILLISECONDS,
+    "cell_size_check": 1,
     "query_only": 1,
 }
 
@@ -79,7 +87,11 @@ def database_path(url: URL) -> Path:
 
 
 def create_file(path: Path) -> None:
-    """Makes sure that the file is there, for its owner's eyes; SQLite's other files follow it."""
+    """Makes sure that the file is there, for its owner's eyes; SQLite's other files follow it.
+
+    Raises FileRefused for one that cannot be written: SQLite would open it all the same, and refuse
+    the first commit.
+    """
     if not path.parent.is_dir():
         raise NoSuchStore(str(path.parent))
     os.close(_opened(path))
@@ -113,14 +125,16 @@ class ProcessLock:
             holder = os.pread(file, 256, 0).decode(errors="replace").strip()
             os.close(file)
             raise StoreInUse(str(self._database), holder or "another process") from None
-        os.truncate(file, 0)
-        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         self._file = file
+        with suppress(OSError):  # on a full disk nobody is told who holds it, but held it is
+            os.truncate(file, 0)
+            os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
         """The file stays: removing it would let two processes each lock one of that name."""
         if self._file is not None:
-            os.truncate(self._file, 0)
+            with suppress(OSError):
+                os.truncate(self._file, 0)
             os.close(self._file)
             self._file = None
 
@@ -224,9 +238,12 @@ class SqliteWriter(GroupCommit):
         head: Head,
         waiting_max: int,
         batch_max: int,
+        wal_bytes_alarm: int,
     ) -> None:
         super().__init__(snapshots=snapshots, head=head, waiting_max=waiting_max)
         self._engine = writer_engine(path)
+        self._connection: Connection | None = None  # of the writer's thread
+        self._log = LogWatch(path, bytes_alarm=wal_bytes_alarm)
         self._transactions = transactions
         self._batch_max = batch_max
         # Unbounded by itself: `waiting_max` bounds what is put in.
@@ -238,6 +255,11 @@ class SqliteWriter(GroupCommit):
         # A daemon: a process that dies without closing the store must not wait for its writer.
         self._thread = threading.Thread(target=self._run, name="governor-store", daemon=True)
         self._thread.start()
+
+    @property
+    def wal_bytes(self) -> int | None:
+        """As of the last transaction."""
+        return self._log.bytes
 
     def _enqueue(self, waiter: Waiter) -> None:
         """Whatever else this turn of the loop commits goes along.
@@ -284,24 +306,27 @@ class SqliteWriter(GroupCommit):
     # ------------------------------------------------------------ called on the writer's thread
 
     def _run(self) -> None:
-        connection: Connection | None = None
         try:
             while (waiters := self._queue.get()) is not None:
-                try:
-                    connection = connection or self._engine.connect()
-                    settlement = self._transactions.settle(
-                        connection, [waiter.commit for waiter in waiters]
-                    )
-                except Exception as error:  # noqa: BLE001 - whatever it is, the callers are told
-                    _discard(connection)
-                    connection = None
-                    self._loop.call_soon_threadsafe(self._failed, waiters, error)
-                else:
-                    self._loop.call_soon_threadsafe(self._settled, waiters, settlement)
-            _discard(connection)
+                tell = self._write(waiters)
+                self._log.look()
+                self._loop.call_soon_threadsafe(tell)
+            _discard(self._connection)
             self._loop.call_soon_threadsafe(self._finished.set)
         except RuntimeError:
             logger.warning("the event loop was closed before its store")
+
+    def _write(self, waiters: Sequence[Waiter]) -> Callable[[], None]:
+        """Writes a batch; answers what is then to be told on the event loop."""
+        commits = [waiter.commit for waiter in waiters]
+        try:
+            self._connection = self._connection or self._engine.connect()
+            settlement = self._transactions.settle(self._connection, commits)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the callers are told
+            _discard(self._connection)
+            self._connection = None
+            return partial(self._failed, waiters, error)
+        return partial(self._settled, waiters, settlement)
 
 
 def _discard(connection: Connection | None) -> None:

@@ -1,6 +1,7 @@
 """The Store port as a whole: what the reader answers, what the writer does, and their bounds."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,8 +20,9 @@ from governor.usecases.ports import Head
 class StoreLimits:
     """Every bound of the store; the configuration reference documents each.
 
-    `snapshot_bytes_max` is an estimate of memory. `readers_max` is SQLite's; PostgreSQL takes
-    `pool_size` from its URL. `lease_seconds` is an execution's; a replica's own is a part of it.
+    `snapshot_bytes_max` is an estimate of memory. `readers_max` and `wal_bytes_alarm` are SQLite's;
+    PostgreSQL takes `pool_size` from its URL. `lease_seconds` is an execution's; a replica's own is
+    a part of it.
     """
 
     commits_waiting_max: int = 4_096
@@ -29,6 +31,17 @@ class StoreLimits:
     readers_max: int = 4
     lease_seconds: float = 30.0
     ledger_poll_seconds_max: float = 0.5
+    wal_bytes_alarm: int = 256 * 1_048_576
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """How the store fares: what it did not answer, by cause, and the size of its log, if it has
+    one of its own.
+    """
+
+    failures: Mapping[str, int]
+    wal_bytes: int | None
 
 
 class SqlStore:
@@ -86,6 +99,13 @@ class SqlStore:
         """See Store.owns."""
         with _only_our_words():
             return await self._membership.owns(id)
+
+    @property
+    def vitals(self) -> Vitals:
+        """As of now; may be asked from any thread."""
+        # Each copied in one step of the interpreter: the event loop goes on counting.
+        failures = Counter(self._writer.failures) + Counter(self._reader.failures)
+        return Vitals(failures=failures, wal_bytes=self._writer.wal_bytes)
 
     async def close(self) -> None:
         """The writer's connection closes last, and tidies the log away as it does.

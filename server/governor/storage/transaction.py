@@ -15,6 +15,7 @@ from governor.domain.errors import GovernorError, StoreUnavailable
 from governor.domain.values import Revision, Value
 from governor.storage import queries, rows, tables
 from governor.storage.batch import Answer, Written, write_batch
+from governor.storage.causes import cause_of
 from governor.storage.dialect import Dialect
 from governor.storage.statements import Statements
 from governor.usecases.ports import Batch, Commit, EntryEncoder, Failpoints, Head
@@ -209,7 +210,7 @@ class Transactions:
         if isinstance(error, GovernorError):
             answer: Answer = error
         else:
-            logger.error("a commit cannot be written", exc_info=error)
+            log_failure("a commit cannot be written", error)
             answer = unavailable(error)
         return Settlement(answers=(answer,), batches=(), head=self._published)
 
@@ -224,7 +225,24 @@ def _is_durable(connection: Connection, written: Written) -> bool:
 
 
 def unavailable(cause: BaseException | None) -> StoreUnavailable:
-    """What a caller hears of a failure. The cause hangs on it for the log, and is never told."""
-    error = StoreUnavailable("the store does not answer")
+    """What a caller hears of a failure: the name of its cause, if it has one, and never its text.
+
+    The rest hangs on it for the log.
+    """
+    known = cause_of(cause)
+    if known is None:
+        error = StoreUnavailable("the store does not answer")
+    else:
+        error = StoreUnavailable(known.fact, cause=known.name)
     error.__cause__ = cause
     return error
+
+
+def log_failure(what: str, error: BaseException | None) -> None:
+    """For the operator: what failed, with the driver's words, and what can be done about it."""
+    known = cause_of(error)
+    if known is None:
+        logger.error("%s", what, exc_info=error)
+        return
+    extra = {"cause": known.name}
+    logger.error("%s: %s: %s", what, known.fact, known.remedy, exc_info=error, extra=extra)

@@ -2,35 +2,39 @@
 
 Four things are held against each other: the entries' bytes, the tree over them, the rows of
 requests and executions, and a checkpoint that was kept outside. Whoever can write the database can
-make the first three agree; only the last is out of their reach.
+make the first three agree; only the last is out of their reach. SQLite's file is held against
+itself as well: hashes do not reach the pages of its indexes.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final
 
 from sqlalchemy import Column, Row, Select, Table, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from governor.domain.ledger import Checkpoint
+from governor.domain.ledger import EMPTY_ROOT, Checkpoint
 from governor.domain.values import Value
 from governor.storage import migrate, postgres, rows, sqlite, tables
+from governor.storage.causes import Cause, cause_of
 from governor.storage.errors import NoSuchStore
 from governor.storage.findings import (
     EntryDecoder,
     Fault,
     Finding,
+    FormerStore,
     LedgerCheck,
     check_execution,
     check_request,
 )
 from governor.storage.open import is_sqlite, only_our_words, parse
-from governor.storage.transaction import logger
+from governor.storage.transaction import log_failure
 from governor.usecases.ports import Entry, Head
 
 _ENTRIES_PER_PAGE: Final = 1_000
 _REQUESTS_PER_PAGE: Final = 100  # with their payloads
+_DAMAGES_MAX: Final = 100  # of the file; one that has so many is not looked at further
 
 
 class Verified(Value, frozen=True, kw_only=True):
@@ -44,6 +48,11 @@ class Verified(Value, frozen=True, kw_only=True):
     findings: int
 
 
+_NOTHING: Final = Verified(
+    store_id="", size=0, root=EMPTY_ROOT, requests=0, executions=0, findings=1
+)
+
+
 async def verify(
     url: str, *, decode: EntryDecoder, checkpoint: Checkpoint | None = None
 ) -> AsyncIterator[Finding | Verified]:
@@ -52,12 +61,30 @@ async def verify(
     Raises StoreRefused or StoreUnavailable if it cannot begin. Once begun it goes on to the end:
     what cannot be read is itself a finding.
     """
+    async for item in verify_snapshot(_snapshot(url), decode=decode, checkpoint=checkpoint):
+        yield item
+
+
+async def verify_snapshot(
+    snapshot: AbstractAsyncContextManager[AsyncConnection],
+    *,
+    decode: EntryDecoder,
+    checkpoint: Checkpoint | None,
+) -> AsyncIterator[Finding | Verified]:
+    """The same of a store that somebody else has opened."""
     with only_our_words():
-        async with _snapshot(url) as connection:
-            verification = _Verification(connection, decode, checkpoint)
-            async for finding in verification.findings():
-                yield finding
-            yield verification.verified()
+        try:
+            async with snapshot as connection:
+                verification = _Verification(connection, decode, checkpoint)
+                async for finding in verification.findings():
+                    yield finding
+                yield verification.verified()
+        except SQLAlchemyError as error:
+            if cause_of(error) is not Cause.DAMAGED:
+                raise
+            log_failure("nothing of the store can be read", error)
+            yield Finding(fault=Fault.FILE_DAMAGED)
+            yield _NOTHING
 
 
 class _Verification:
@@ -75,6 +102,7 @@ class _Verification:
     async def findings(self) -> AsyncIterator[Finding]:
         """The parts one after another; one that cannot be read does not stop the next."""
         for part in (
+            self._check_file,
             self._check_ledger,
             self._check_requests,
             self._check_executions,
@@ -86,8 +114,8 @@ class _Verification:
                     async for finding in part():
                         self._findings += 1
                         yield finding
-            except SQLAlchemyError as error:
-                logger.error("a part of the store cannot be read", exc_info=error)
+            except Exception as error:  # noqa: BLE001 - what damage makes of a value is anything
+                log_failure("a part of the store cannot be read", error)
                 self._findings += 1
                 yield Finding(fault=Fault.STORE_UNREADABLE)
 
@@ -102,14 +130,29 @@ class _Verification:
             findings=self._findings,
         )
 
+    async def _check_file(self) -> AsyncIterator[Finding]:
+        """Every page of it, and every index against its table. PostgreSQL keeps checksums."""
+        if self._connection.dialect.name != "sqlite":
+            return
+        said = await self._connection.exec_driver_sql(f"PRAGMA integrity_check({_DAMAGES_MAX})")
+        for (damage,) in said.all():
+            if damage != "ok":
+                yield Finding(fault=Fault.FILE_DAMAGED, detail=damage.partition("\n")[0])
+
     async def _check_ledger(self) -> AsyncIterator[Finding]:
         async for page in self._pages(rows.NEW_ENTRY, _ENTRIES_PER_PAGE):
             for finding in self._ledger.entries(page):
                 yield finding
-        (row,) = await self._select(select(tables.head))
+        heads = await self._select(select(tables.head))
+        if not heads:
+            yield Finding(fault=Fault.HEAD_SIZE, detail="there is none")
+            return
+        (row,) = heads
         self._store_id = row.store_id
         head = Head(store_id=row.store_id, revision=row.size, root=row.root)
-        for finding in self._ledger.end(head, row.frontier):
+        earlier = await self._select(select(tables.former_stores))
+        former = [FormerStore(store_id=one.store_id, size=one.size) for one in earlier]
+        for finding in self._ledger.end(head, row.frontier, former):
             yield finding
 
     async def _check_requests(self) -> AsyncIterator[Finding]:

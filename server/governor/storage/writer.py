@@ -7,6 +7,7 @@ them share one fsync. Nothing is delayed to make a batch larger.
 import asyncio
 import logging
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, ParamSpec
@@ -14,8 +15,9 @@ from typing import Final, ParamSpec
 from governor.domain.errors import Overloaded, StoreUnavailable
 from governor.domain.values import Revision
 from governor.storage.batch import Answer
+from governor.storage.causes import cause_name
 from governor.storage.snapshots import Snapshots
-from governor.storage.transaction import Settlement, unavailable
+from governor.storage.transaction import Settlement, log_failure, unavailable
 from governor.usecases.ports import Batch, Commit, Committed, Head
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class GroupCommit(ABC):
 
     def __init__(self, *, snapshots: Snapshots, head: Head, waiting_max: int) -> None:
         self.head = head
+        self.failures: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
         self._snapshots = snapshots
         self._waiting = 0
@@ -73,6 +76,11 @@ class GroupCommit(ABC):
         self._observer: Observer | None = None
         self._closed = False
         self._told_of_others = Revision(0)
+
+    @property
+    def wal_bytes(self) -> int | None:
+        """How large the log is that the backend keeps beside its database; None for none."""
+        return None
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -127,7 +135,7 @@ class GroupCommit(ABC):
 
     def _failed(self, waiters: Sequence[Waiter], error: Exception) -> None:
         """Nothing is published and the head stays: the next transaction tells what became true."""
-        logger.error("a batch of %d commits failed", len(waiters), exc_info=error)
+        log_failure(f"a batch of {len(waiters)} commits failed", error)
         self._answer(waiters, [unavailable(error) for _ in waiters])
 
     def _publish(self, batch: Batch) -> None:
@@ -142,6 +150,8 @@ class GroupCommit(ABC):
     def _answer(self, waiters: Sequence[Waiter], answers: Sequence[Answer]) -> None:
         self._waiting -= len(waiters)
         for waiter, answer in zip(waiters, answers, strict=True):
+            if isinstance(answer, StoreUnavailable):
+                self.failures[cause_name(answer)] += 1
             if not isinstance(answer, Committed):
                 # What a loser believed may be what misled it: the next look is at the database.
                 self._snapshots.forget_commit(waiter.commit)

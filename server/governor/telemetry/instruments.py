@@ -45,6 +45,19 @@ class Streams:
 NO_STREAMS: Final = Streams(open=0, lag=0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreVitals:
+    """How the store fares: what it did not answer, by cause, and how large its own log is, if it
+    has one.
+    """
+
+    failures: Mapping[str, int]
+    wal_bytes: int | None
+
+
+UNKNOWN_VITALS: Final = StoreVitals(failures={}, wal_bytes=None)
+
+
 class Instruments:
     """Listens to the store's batches and is told the rest."""
 
@@ -107,8 +120,21 @@ class Instruments:
             unit="{revision}",
             description="How many revisions the slowest subscriber is behind the ledger's head.",
         )
+        meter.create_observable_counter(
+            "governor.store.failures",
+            callbacks=[self._observe_failures],
+            unit="{failure}",
+            description="Commits and reads that the store did not answer, by cause.",
+        )
+        meter.create_observable_gauge(
+            "governor.store.wal.size",
+            callbacks=[self._observe_wal_bytes],
+            unit="By",
+            description="The size of SQLite's write-ahead log.",
+        )
         self._pending: Mapping[PendingReason, int] | None = None
         self._streams: Callable[[], Streams] = lambda: NO_STREAMS
+        self._vitals: Callable[[], StoreVitals] = lambda: UNKNOWN_VITALS
 
     def published(self, batch: Batch) -> None:
         """A listener for Store.listen: counts what the batch made durable."""
@@ -141,6 +167,10 @@ class Instruments:
         """Says where to look when the backend asks; called on the exporter's thread."""
         self._streams = streams
 
+    def observe_store(self, vitals: Callable[[], StoreVitals]) -> None:
+        """Says where to look when the backend asks; called on the exporter's thread."""
+        self._vitals = vitals
+
     def _observe_pending(self, _options: CallbackOptions) -> Iterable[Observation]:
         # Nothing is better than zero while the store has not been asked yet.
         if (counts := self._pending) is None:
@@ -153,3 +183,11 @@ class Instruments:
 
     def _observe_streams_lag(self, _options: CallbackOptions) -> Iterable[Observation]:
         yield Observation(self._streams().lag)
+
+    def _observe_failures(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for cause, failures in self._vitals().failures.items():
+            yield Observation(failures, {"governor.store.cause": cause})
+
+    def _observe_wal_bytes(self, _options: CallbackOptions) -> Iterable[Observation]:
+        if (size := self._vitals().wal_bytes) is not None:
+            yield Observation(size)

@@ -128,5 +128,8 @@ class Heartbeat(Value, frozen=True, kw_only=True):
 
 
 def etag_of(request: MutationRequest) -> str:
-    """Stands for this exact state of the request."""
-    return f"r{request.revision}"
+    """Stands for this exact state of the request.
+
+    A store that was restored gives revisions out again: the time tells the two apart.
+    """
+    return f"r{request.revision}-{request.progress.updated_at:x}"
