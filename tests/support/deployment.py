@@ -88,6 +88,19 @@ class Running:
             self.process.send_signal(signal.SIGTERM)
         return self.wait_for_death()
 
+    def wait_for_line(self, words: str) -> str:
+        """The line of its log with these words, as soon as the process has said it."""
+        follow = ["tail", "-n", "+1", "-f", f"--pid={self.process.pid}", str(self.log)]
+        with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True) as tail:
+            assert tail.stdout is not None
+            try:
+                for line in tail.stdout:
+                    if words in line:
+                        return line
+            finally:
+                tail.kill()
+        raise AssertionError(f"never said: {words}")
+
     def wait_for_death(self) -> int:
         """The exit code, once it has ended."""
         code = self.process.wait(timeout=READY_SECONDS_MAX)
