@@ -49,6 +49,10 @@ class SystemIds:
     def audit_id(self) -> AuditId:
         return AuditId(f"au-{self._hex()}")
 
+    def store_id(self) -> str:
+        """What a store is called from when it was restored on."""
+        return self._hex()
+
     def call_id(self) -> str:
         """An idempotency key for a caller who chose none."""
         return f"rq-{self._hex()}"

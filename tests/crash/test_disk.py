@@ -16,7 +16,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from governance.v1 import governance_service_pb2, request_pb2
+from governance.v1 import governance_service_pb2, mutation_pb2, request_pb2
 from governor.cli.exits import ExitCode
 from tests.support.deployment import REPOSITORY, TENANT, Client, Deployment, Running
 
@@ -195,7 +195,7 @@ def stopped(tmp_path: Path) -> Deployment:
     """One that has written something and was stopped: its store is one file."""
     deployment = Deployment(tmp_path)
     with deployment.sidecar(), deployment.client() as ann:
-        ann.submit("first")
+        ann.submit("first", risk=mutation_pb2.RISK_MEDIUM)
     return deployment
 
 

@@ -12,7 +12,8 @@ from governor.usecases.ports import Cursor
 from governor.wire.pages import cursor_in, listing_of, token_after
 from governor.wire.texts import PAGE_TOKEN
 
-LISTING = listing_of(wire.ListRequestsRequest(tenant="acme"))
+STORE = "store-1"
+LISTING = listing_of(wire.ListRequestsRequest(tenant="acme"), STORE)
 
 
 @given(st.integers(0, 2**63 - 1), st.from_regex(r"[ -~]{0,128}", fullmatch=True))
@@ -29,7 +30,7 @@ def test_without_a_token_a_list_begins_at_its_beginning() -> None:
 
 def test_paging_differently_is_the_same_list() -> None:
     paged = wire.ListRequestsRequest(tenant="acme", page_size=7, page_token="abc", min_revision=9)
-    assert listing_of(paged) == LISTING
+    assert listing_of(paged, STORE) == LISTING
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_paging_differently_is_the_same_list() -> None:
 def test_a_token_for_other_filters_is_refused(
     other: wire.ListRequestsRequest | wire.ListExecutionsRequest,
 ) -> None:
-    token = token_after(Cursor(revision=1, id="mr-1"), listing_of(other))
+    token = token_after(Cursor(revision=1, id="mr-1"), listing_of(other, STORE))
     with pytest.raises(BadPageToken):
         cursor_in(token, LISTING)
 

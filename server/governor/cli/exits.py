@@ -31,8 +31,8 @@ MEANINGS = {
     ExitCode.VERIFICATION_FAILED: "What was read contradicts itself: the ledger does not verify, "
     "or a request is not what its digest says.",
     ExitCode.PENDING: "The time given by --wait passed, or the request waits for somebody.",
-    ExitCode.CANNOT_START: "`serve`, `migrate` or `verify` cannot use its configuration, address "
-    "or store.",
+    ExitCode.CANNOT_START: "`serve`, `migrate`, `verify`, `backup` or `restore` cannot use its "
+    "configuration, address, store or files.",
     ExitCode.INTERRUPTED: "Ended by Ctrl-C.",
 }
 

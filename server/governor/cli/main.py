@@ -3,7 +3,17 @@
 import typer
 
 from governor import __version__
-from governor.cli import actions, decisions, executions, requests, review, server, submit, verify
+from governor.cli import (
+    actions,
+    backup,
+    decisions,
+    executions,
+    requests,
+    review,
+    server,
+    submit,
+    verify,
+)
 from governor.cli.console import Output
 
 HELP_COLUMNS = 100
@@ -23,7 +33,7 @@ app = typer.Typer(
     },
 )
 
-for module in (server, submit, review, actions, requests, executions, decisions, verify):
+for module in (server, submit, review, actions, requests, executions, decisions, verify, backup):
     module.add_to(app)
 
 

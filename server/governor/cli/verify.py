@@ -48,9 +48,9 @@ def verify(
     output = Output(as_json=as_json)
     log_in_one_line(output)
     url = loaded(output, config_file, {"store_url": store}, None).settings.store_url
-    earlier = _read(output, checkpoint) if checkpoint else None
+    earlier = read_checkpoint(output, checkpoint, "cannot verify") if checkpoint else None
     try:
-        verified = bootstrap.verify(url, earlier, lambda finding: _report(output, finding))
+        verified = bootstrap.verify(url, earlier, lambda finding: report_finding(output, finding))
     except bootstrap.CannotStart as refusal:
         output.note(f"cannot verify: {safe(str(refusal), lines=True)}")
         leave(ExitCode.CANNOT_START)
@@ -63,7 +63,8 @@ def verify(
         _write(output, write_checkpoint, verified)
 
 
-def _report(output: Output, finding: "Finding") -> None:
+def report_finding(output: Output, finding: "Finding") -> None:
+    """One fault, and where it is."""
     places = {
         "revision": finding.revision,
         "request": finding.request_id,
@@ -80,8 +81,9 @@ def _report(output: Output, finding: "Finding") -> None:
     output.line(safe(f"{finding.fault.name}: {finding.fault.value}{place}"))
 
 
-def _summarise(output: Output, verified: "Verified") -> None:
-    facts = {
+def facts_of(verified: "Verified") -> dict[str, str | int]:
+    """What was looked at, by the names it is printed under."""
+    return {
         "storeId": verified.store_id,
         "entries": verified.size,
         "requests": verified.requests,
@@ -89,6 +91,10 @@ def _summarise(output: Output, verified: "Verified") -> None:
         "findings": verified.findings,
         "root": verified.root.hex(),
     }
+
+
+def _summarise(output: Output, verified: "Verified") -> None:
+    facts = facts_of(verified)
     if output.as_json:
         typer.echo(json.dumps(facts))
         return
@@ -96,15 +102,16 @@ def _summarise(output: Output, verified: "Verified") -> None:
     output.fields([(name, safe(str(value))) for name, value in facts.items()])
 
 
-def _read(output: Output, path: Path) -> Checkpoint:
+def read_checkpoint(output: Output, path: Path, failure: str) -> Checkpoint:
+    """Ends the command, beginning with the words of `failure`, if there is none in the file."""
     try:
         with path.open("rb") as file:
             text = file.read(CHECKPOINT_BYTES_MAX).decode()
         return Checkpoint.from_text(text)
     except OSError as error:
-        output.note(safe(f"cannot verify: {path}: {error.strerror}"))
+        output.note(safe(f"{failure}: {path}: {error.strerror}"))
     except (LedgerError, UnicodeDecodeError) as error:
-        output.note(safe(f"cannot verify: {path}: {error}"))
+        output.note(safe(f"{failure}: {path}: {error}"))
     raise typer.Exit(ExitCode.CANNOT_START)
 
 

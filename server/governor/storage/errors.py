@@ -1,5 +1,7 @@
 """Why a store is not opened: each refusal names the fact and what can be done about it."""
 
+import sqlite3
+
 from governor.domain.errors import GovernorError
 
 
@@ -88,4 +90,55 @@ class SchemaOlder(StoreRefused):
             f"the store has schema {found or 'none'}, and {newest} is needed: run governor migrate",
             found=found or "",
             newest=newest,
+        )
+
+
+class Occupied(StoreRefused):
+    """Something is where a backup or a restored store is to be put."""
+
+    def __init__(self, path: str, remedy: str = "") -> None:
+        super().__init__(f"{path} is there already, and is not overwritten{remedy}", path=path)
+
+
+class CopyFailed(StoreRefused):
+    """The pages of a store could not all be read, or the copy of them not written."""
+
+    def __init__(self, folder: str, error: sqlite3.Error) -> None:
+        # SQLite's name for the result; what the sentence would be depends on the side that failed.
+        cause = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        super().__init__(
+            f"the store was not copied to {folder}: {cause}: look at the disk there, and at the "
+            "store with governor verify",
+            folder=folder,
+            cause=cause,
+        )
+
+
+class BackedUpElsewhere(StoreRefused):
+    """A database server is backed up by its own tools."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a PostgreSQL store is backed up by PostgreSQL's own tools, such as pg_dump; keep a "
+            "checkpoint beside it: governor verify --write-checkpoint"
+        )
+
+
+class RestoredElsewhere(StoreRefused):
+    """A database server is restored by its own tools; what we add is the new id."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a PostgreSQL store is put back by PostgreSQL's own tools, such as pg_restore; then "
+            "governor restore without a backup verifies it and gives it a new id"
+        )
+
+
+class WrittenMeanwhile(StoreRefused):
+    """The store is not what was verified: somebody writes to it."""
+
+    def __init__(self, store_id: str) -> None:
+        super().__init__(
+            "the store was written to while it was verified: stop every Governor on it",
+            store_id=store_id,
         )

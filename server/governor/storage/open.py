@@ -62,10 +62,10 @@ async def migrate(url: str, versions: Sequence[Path] = (migrations.PACKAGED,)) -
         lock = sqlite.ProcessLock(path)
         lock.acquire()
         try:
-            return await _on_sqlite(path, upgrade)
+            return await on_sqlite(path, upgrade)
         finally:
             lock.release()
-    return await _on_postgres(postgres.Server.of(parsed), upgrade)
+    return await on_postgres(postgres.Server.of(parsed), upgrade)
 
 
 def parse(url: str) -> URL:
@@ -98,7 +98,7 @@ async def _open_sqlite(
         lock.release()
 
     try:
-        head = await _on_sqlite(path, lambda connection: _prepare(connection, migrate=migrate))
+        head = await on_sqlite(path, lambda connection: _prepare(connection, migrate=migrate))
         snapshots = Snapshots(bytes_max=limits.snapshot_bytes_max)
         writer = sqlite.SqliteWriter(
             path=path,
@@ -123,7 +123,7 @@ async def _open_postgres(
     url: URL, encode: EntryEncoder, failpoints: Failpoints, limits: StoreLimits, *, migrate: bool
 ) -> SqlStore:
     server = postgres.Server.of(url)
-    head = await _on_postgres(server, lambda connection: _prepare(connection, migrate=migrate))
+    head = await on_postgres(server, lambda connection: _prepare(connection, migrate=migrate))
     snapshots = Snapshots(bytes_max=limits.snapshot_bytes_max)
     dialect = PostgresDialect()
     members = postgres.member_engine(server)
@@ -177,7 +177,9 @@ def _prepare(connection: Connection, *, migrate: bool) -> Head:
     return Head(store_id=row.store_id, revision=Revision(row.size), root=row.root)
 
 
-async def _on_sqlite(path: Path, work: Callable[[Connection], _T]) -> _T:
+async def on_sqlite(path: Path, work: Callable[[Connection], _T]) -> _T:
+    """Does one piece of work on a writing connection, which is then closed. Hold the lock."""
+
     def run() -> _T:
         engine = sqlite.writer_engine(path)
         with engine.connect() as connection:
@@ -187,7 +189,8 @@ async def _on_sqlite(path: Path, work: Callable[[Connection], _T]) -> _T:
         return await asyncio.to_thread(run)
 
 
-async def _on_postgres(server: postgres.Server, work: Callable[[Connection], _T]) -> _T:
+async def on_postgres(server: postgres.Server, work: Callable[[Connection], _T]) -> _T:
+    """The same on a server."""
     engine = postgres.writer_engine(server)
     try:
         with only_our_words():

@@ -174,20 +174,23 @@ def reader_engine(path: Path, *, connections_max: int) -> AsyncEngine:
     return engine
 
 
-def snapshot_engine(path: Path) -> AsyncEngine:
-    """One read-only connection whose transaction sees the database as of its first read."""
+def snapshot_engine(path: Path, *, immutable: bool = False) -> AsyncEngine:
+    """One read-only connection whose transaction sees the database as of its first read.
+
+    Of an `immutable` file, which nobody writes to, no lock is taken and no log is looked for.
+    """
+    options = {"immutable": "1"} if immutable else {}
     engine = create_async_engine(
-        _read_only(path, "sqlite+aiosqlite"), poolclass=NullPool, hide_parameters=True
+        _read_only(path, "sqlite+aiosqlite", **options), poolclass=NullPool, hide_parameters=True
     )
     event.listen(engine.sync_engine, "connect", set_up(READER_PRAGMAS))
     event.listen(engine.sync_engine, "begin", _begin_deferred)
     return engine
 
 
-def _read_only(path: Path, driver: str) -> URL:
-    return URL.create(
-        driver, database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"}
-    )
+def _read_only(path: Path, driver: str, **options: str) -> URL:
+    query = {"mode": "ro", "uri": "true", **options}
+    return URL.create(driver, database=f"file:{quote(str(path))}", query=query)
 
 
 def set_up(pragmas: Mapping[str, str | int]) -> Callable[[DBAPIConnection, object], None]:

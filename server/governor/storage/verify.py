@@ -8,11 +8,12 @@ itself as well: hashes do not reach the pages of its indexes.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Column, Row, Select, Table, func, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from governor.domain.ledger import EMPTY_ROOT, Checkpoint
 from governor.domain.values import Value
@@ -224,17 +225,25 @@ def _untold(named: Column[Any], table: Table) -> Select[Any]:
     )
 
 
-@asynccontextmanager
-async def _snapshot(url: str) -> AsyncIterator[AsyncConnection]:
+def _snapshot(url: str) -> AbstractAsyncContextManager[AsyncConnection]:
     """A connection that reads everything as of one moment, and can write nothing."""
     parsed = parse(url)
     if is_sqlite(parsed):
-        path = sqlite.database_path(parsed)
-        if not path.is_file():
-            raise NoSuchStore(str(path))
-        engine = sqlite.snapshot_engine(path)
-    else:
-        engine = postgres.snapshot_engine(postgres.Server.of(parsed))
+        return sqlite_snapshot(sqlite.database_path(parsed))
+    return _on_one_connection(postgres.snapshot_engine(postgres.Server.of(parsed)))
+
+
+def sqlite_snapshot(
+    path: Path, *, immutable: bool = False
+) -> AbstractAsyncContextManager[AsyncConnection]:
+    """The same of a file; with `immutable`, of one that nobody writes to."""
+    if not path.is_file():
+        raise NoSuchStore(str(path))
+    return _on_one_connection(sqlite.snapshot_engine(path, immutable=immutable))
+
+
+@asynccontextmanager
+async def _on_one_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     try:
         async with engine.connect() as connection:
             await connection.run_sync(migrate.check)

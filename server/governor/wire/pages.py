@@ -29,13 +29,19 @@ class _Token(msgspec.Struct, frozen=True, array_like=True):
 _decoder: Final = msgspec.json.Decoder(_Token, strict=True)
 
 
-def listing_of(request: Message) -> str:
-    """Tells one list with its filters from every other; how it is paged makes no difference."""
+def listing_of(request: Message, store_id: str) -> str:
+    """Tells one list with its filters from every other; how it is paged makes no difference.
+
+    The same list of another store is another one: a store that was restored gives revisions out
+    again, and a page that began after one of them would leave out what now stands before it.
+    """
     bare: Any = type(request)()
     bare.CopyFrom(request)
     for field in _PAGING_FIELDS:
         bare.ClearField(field)
-    said = f"{bare.DESCRIPTOR.name}:".encode() + bare.SerializeToString(deterministic=True)
+    said = f"{store_id}:{bare.DESCRIPTOR.name}:".encode() + bare.SerializeToString(
+        deterministic=True
+    )
     return base64.b64encode(sha256(said).digest()[:_FINGERPRINT_BYTES]).decode()
 
 
@@ -54,5 +60,5 @@ def cursor_in(token: str, listing: str) -> Cursor | None:
     except (binascii.Error, msgspec.DecodeError, ValueError) as error:
         raise BadPageToken("the page token was not made by this server") from error
     if read.listing != listing:
-        raise BadPageToken("the page token was made for other filters")
+        raise BadPageToken("the page token was made for other filters, or by another store")
     return Cursor(revision=read.revision, id=read.id)

@@ -83,7 +83,7 @@ async def wait_request(
 async def list_requests(
     app: App, caller: Caller, request: wire.ListRequestsRequest
 ) -> wire.ListRequestsResponse:
-    listing = listing_of(request)
+    listing = listing_of(request, app.store.head.store_id)
     size = request.page_size or limits.REQUESTS_PAGE
     found = await query.list_requests(
         app,
@@ -125,7 +125,7 @@ async def list_requests(
 async def list_executions(
     app: App, caller: Caller, request: wire.ListExecutionsRequest
 ) -> wire.ListExecutionsResponse:
-    listing = listing_of(request)
+    listing = listing_of(request, app.store.head.store_id)
     size = request.page_size or limits.EXECUTIONS_PAGE
     found = await query.list_executions(
         app,
@@ -157,7 +157,7 @@ async def list_executions(
 
 
 async def list_decisions(app: App, caller: Caller, request: wire.ListDecisionsRequest) -> bytes:
-    listing = listing_of(request)
+    listing = listing_of(request, app.store.head.store_id)
     size = request.page_size or limits.DECISIONS_PAGE
     cursor = cursor_in(request.page_token, listing)
     found = await query.list_decisions(
