@@ -251,6 +251,7 @@ async def test_a_backup_is_one_moment_of_a_store_that_goes_on_writing(
     def progress(done: int, pages: int) -> None:
         nonlocal steps
         steps += 1
+        assert steps < 100, "it starts over at every commit"
         asyncio.run_coroutine_threadsafe(submit(store, f"meanwhile-{steps}"), loop).result(30)
 
     verified = await make_backup(file.url, tmp_path / "backup.db", progress=progress)

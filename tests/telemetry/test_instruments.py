@@ -4,7 +4,7 @@ from governor.domain.decision import Category, Code
 from governor.domain.execution import ExecutionStatus
 from governor.domain.request import PendingReason
 from governor.domain.values import Micros, RequestId, Revision
-from governor.telemetry.instruments import OUTCOMES, Streams
+from governor.telemetry.instruments import OUTCOMES, StoreVitals, Streams
 from governor.usecases.ports import Batch, Committed, StoredEntry
 from tests.support.builders import make_execution, make_request
 from tests.telemetry.recorded import recorded
@@ -84,12 +84,26 @@ def test_streams_are_looked_at_when_the_backend_asks() -> None:
     assert told.points("governor.streams.lag")[0].value == 40
 
 
+def test_the_store_is_looked_at_when_the_backend_asks() -> None:
+    """A database server's log is not ours to measure, and then nothing is said of it."""
+    told = recorded()
+    assert told.points("governor.store.wal.size") == []
+    told.instruments.observe_store(lambda: StoreVitals(failures={"DISK_FULL": 2}, wal_bytes=9))
+    assert told.points("governor.store.wal.size")[0].value == 9
+    assert told.values("governor.store.failures", "governor.store.cause") == {"DISK_FULL": 2}
+    told.instruments.observe_store(lambda: StoreVitals(failures={}, wal_bytes=None))
+    assert told.points("governor.store.wal.size") == []
+
+
 def test_every_metric_has_a_unit() -> None:
     told = recorded()
     told.instruments.committed(commits=1, seconds=1)
+    told.instruments.observe_store(lambda: StoreVitals(failures={"DAMAGED": 1}, wal_bytes=1))
     for name, unit in (
         ("governor.store.batch.commits", "{commit}"),
         ("governor.store.batch.duration", "s"),
+        ("governor.store.failures", "{failure}"),
+        ("governor.store.wal.size", "By"),
         ("governor.streams.open", "{stream}"),
         ("governor.streams.lag", "{revision}"),
     ):

@@ -50,6 +50,14 @@ def test_a_token_for_other_filters_is_refused(
         cursor_in(token, LISTING)
 
 
+def test_a_token_of_another_store_is_refused() -> None:
+    """Of the one it was before it was restored, for example: its revisions mean something else."""
+    same = wire.ListRequestsRequest(tenant="acme")
+    token = token_after(Cursor(revision=1, id="mr-1"), listing_of(same, "store-0"))
+    with pytest.raises(BadPageToken, match="another store"):
+        cursor_in(token, LISTING)
+
+
 @given(st.from_regex(r"[A-Za-z0-9_=-]{1,60}", fullmatch=True))
 def test_made_up_tokens_are_refused(token: str) -> None:
     with pytest.raises(BadPageToken):

@@ -88,7 +88,7 @@ async def test_a_submission_that_policy_allows_is_carried_out(tmp_path: Path) ->
     assert request.status == request_pb2.REQUEST_STATUS_EXECUTED
     assert request.context.actor == RITA
     assert list(request.tags) == ["a", "b"]
-    assert request.etag == f"r{request.revision}"
+    assert request.etag.startswith(f"r{request.revision}-")
     assert read.request == request
     assert list(read.executions) == [execution.execution]
     assert execution.execution.status == execution_pb2.EXECUTION_STATUS_APPLIED
