@@ -32,7 +32,10 @@ def caught_up(client: Client, **fields: Any) -> service.CaughtUp:
     stream = client.stub.StreamDecisions(
         request, timeout=30, metadata=(("governor-actor", client.actor),)
     )
-    return next(message.caught_up for message in stream if message.HasField("caught_up"))
+    try:
+        return next(message.caught_up for message in stream if message.HasField("caught_up"))
+    finally:
+        stream.cancel()
 
 
 def refused(call: Callable[..., Any], *arguments: Any, **fields: Any) -> str:
