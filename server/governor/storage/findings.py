@@ -85,10 +85,11 @@ class LedgerCheck:
         """The next rows of the ledger."""
         for row in page:
             if row.revision != self._last + 1:
+                missing = row.revision - self._last - 1
                 yield Finding(
                     fault=Fault.ENTRY_MISSING,
                     revision=Revision(self._last + 1),
-                    detail=f"{row.revision - self._last - 1} entries",
+                    detail=f"{missing} entries" if missing > 0 else f"{row.revision} comes instead",
                 )
             self._last = row.revision
             yield from self._entry(row)

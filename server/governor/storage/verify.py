@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Column, Row, Select, Table, func, select
+from sqlalchemy import Column, Row, Select, Table, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -36,6 +36,7 @@ from governor.usecases.ports import Entry, Head
 _ENTRIES_PER_PAGE: Final = 1_000
 _REQUESTS_PER_PAGE: Final = 100  # with their payloads
 _DAMAGES_MAX: Final = 100  # of the file; one that has so many is not looked at further
+_NO_DAMAGE: Final = ("ok", "*** in database main ***")
 
 
 class Verified(Value, frozen=True, kw_only=True):
@@ -102,12 +103,12 @@ class _Verification:
 
     async def findings(self) -> AsyncIterator[Finding]:
         """The parts one after another; one that cannot be read does not stop the next."""
-        for part in (
-            self._check_file,
-            self._check_ledger,
-            self._check_requests,
-            self._check_executions,
-            self._check_missing,
+        for name, part in (
+            ("the file", self._check_file),
+            ("the ledger", self._check_ledger),
+            ("the requests", self._check_requests),
+            ("the executions", self._check_executions),
+            ("what only the ledger tells of", self._check_missing),
         ):
             try:
                 # After an error PostgreSQL takes nothing more but the way back to a savepoint.
@@ -116,9 +117,11 @@ class _Verification:
                         self._findings += 1
                         yield finding
             except Exception as error:  # noqa: BLE001 - what damage makes of a value is anything
-                log_failure("a part of the store cannot be read", error)
+                log_failure(f"a part of the store cannot be read, {name}", error)
                 self._findings += 1
-                yield Finding(fault=Fault.STORE_UNREADABLE)
+                is_damage = cause_of(error) is Cause.DAMAGED
+                fault = Fault.FILE_DAMAGED if is_damage else Fault.STORE_UNREADABLE
+                yield Finding(fault=fault, detail=name)
 
     def verified(self) -> Verified:
         tree = self._ledger.tree
@@ -132,13 +135,17 @@ class _Verification:
         )
 
     async def _check_file(self) -> AsyncIterator[Finding]:
-        """Every page of it, and every index against its table. PostgreSQL keeps checksums."""
+        """Every page of it, and every index against its table. PostgreSQL has tools for its own.
+
+        Streamed, because SQLite may say much and then find that it cannot go on.
+        """
         if self._connection.dialect.name != "sqlite":
             return
-        said = await self._connection.exec_driver_sql(f"PRAGMA integrity_check({_DAMAGES_MAX})")
-        for (damage,) in said.all():
-            if damage != "ok":
-                yield Finding(fault=Fault.FILE_DAMAGED, detail=damage.partition("\n")[0])
+        statement = text(f"PRAGMA integrity_check({_DAMAGES_MAX})")
+        async for (said,) in await self._connection.stream(statement):
+            for damage in said.splitlines():
+                if damage not in _NO_DAMAGE:
+                    yield Finding(fault=Fault.FILE_DAMAGED, detail=damage)
 
     async def _check_ledger(self) -> AsyncIterator[Finding]:
         async for page in self._pages(rows.NEW_ENTRY, _ENTRIES_PER_PAGE):
