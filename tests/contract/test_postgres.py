@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 
 from governor.domain.errors import Conflict, StoreUnavailable
 from governor.domain.request import Status
-from governor.domain.values import Revision
+from governor.domain.values import RequestId, Revision
 from governor.storage import postgres
 from governor.storage.dialect import PostgresDialect
 from governor.storage.errors import StoreRefused
@@ -151,6 +151,30 @@ async def test_a_failure_that_does_not_pass_is_told_after_a_bounded_number_of_tr
     assert len(tries) == 5
     broken[0] = False
     assert (await store.commit(submission())).revision == 3
+    await store.close()
+
+
+async def test_a_server_that_takes_no_writes_is_named_and_gone_on_with_once_it_does(
+    postgres_server: PostgresServer, backend: Backend
+) -> None:
+    """As a standby does, before and after it is promoted. Reads are answered all the time."""
+    store = await open_store(backend.url, encode=encode_entry)
+    kept = await store.commit(submission(make_request("kept")))
+    name = make_url(backend.url).database
+    setting = f'ALTER DATABASE "{name}" SET default_transaction_read_only'
+    await postgres_server.run(f"{setting} = on")
+    await backend.run(KILL_ALL)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable) as refused:
+            await store.commit(submission(make_request("refused")))
+        assert refused.value.facts == {"cause": "READ_ONLY"}
+        assert await store.request(RequestId("refused")) is None
+    assert store.vitals.failures == {"READ_ONLY": 2}
+    assert store.vitals.wal_bytes is None
+    await postgres_server.run(f"{setting} = off")
+    await backend.run(KILL_ALL)
+    after = await store.commit(submission(make_request("refused")))
+    assert after.revision == kept.revision + 3
     await store.close()
 
 

@@ -124,6 +124,33 @@ async def test_a_closed_store_is_one_file(backend: Backend) -> None:
     }
 
 
+async def test_a_batch_that_finds_no_room_leaves_nothing_and_the_next_one_that_does_goes_on(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's own word for a full disk, in the middle of a transaction. The same key makes one
+    request, once there is room.
+    """
+    pages = path_of(backend).stat().st_size // 8_192
+    monkeypatch.setitem(sqlite.WRITER_PRAGMAS, "max_page_count", pages + 4)
+    store = await open_store(backend.url, encode=encode_entry)
+    kept = await store.commit(submission())
+    large = make_request("large", payload=b"x" * 100_000)
+    asked = submission(large, key=make_key("large"))
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="the store's disk is full") as refused:
+            await store.commit(asked)
+        assert refused.value.facts == {"cause": "DISK_FULL"}
+    assert store.head.revision == kept.revision
+    assert await store.request(RequestId("large")) is None
+    monkeypatch.setitem(sqlite.WRITER_PRAGMAS, "max_page_count", pages + 400)
+    first = await store.commit(asked)
+    again = await store.commit(asked)
+    assert (first.revision, again.revision) == (kept.revision + 3, first.revision)
+    assert again.replayed
+    assert store.vitals.failures == {"DISK_FULL": 2}
+    await store.close()
+
+
 # ---------------------------------------------------------------- the file
 
 

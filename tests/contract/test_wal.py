@@ -31,7 +31,7 @@ HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
 PAGE_BYTES = 8_192
 FRAME_BYTES = FRAME_HEADER_BYTES + PAGE_BYTES
-COMMITS = 8
+COMMITS = 6
 
 
 @pytest_asyncio.fixture
@@ -75,7 +75,7 @@ async def written(backend: Backend) -> Written:
     acknowledged = []
     store = await open_store(backend.url, encode=encode_entry)
     for number in range(COMMITS // 2):
-        request = make_request(f"request-{number}", payload=b"x" * 9_000 * number)
+        request = make_request(f"request-{number}", payload=b"x" * 4_000 * number)
         first = await store.commit(submission(request, key=make_key(f"call-{number}")))
         acknowledged.append((log_of(path).stat().st_size, first.revision))
         (stands,) = first.requests
