@@ -18,7 +18,7 @@ from governor.usecases.commands import Caller, Heartbeat
 from governor.wire.limits import HARD_LIMIT_FACTOR, WireLimits
 from governor.wire.reading import Frame, Item, frame
 from governor.wire.rpcs import Streaming, Unary
-from tests.wire.serving import ALICE, INCIDENT, serving, told
+from tests.wire.serving import ALICE, INCIDENT, Served, serving, told
 
 ASKED = wire.GetRequestRequest(id="mr-1")
 FOLLOWED = wire.StreamDecisionsRequest(filter=wire.DecisionFilter(tenant="acme"))
@@ -229,6 +229,127 @@ async def test_streams_beyond_the_bound_are_refused_with_the_bound(tmp_path: Pat
         error = await failure_of(second.read())
         first.cancel()
     assert told(error).info.metadata["bound"] == "streams_open_max"
+
+
+async def test_bytes_beyond_the_bound_are_refused_with_the_bound_until_others_have_gone(
+    tmp_path: Path,
+) -> None:
+    """There is room for more calls, and for one more as small as the refused one is large."""
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def handle(app: App, caller: Caller, request: Message) -> Message:
+        entered.set()
+        await release.wait()
+        return wire.GetRequestResponse()
+
+    large = wire.GetRequestRequest(id="m" * 100)
+    bounds = WireLimits(bytes_in_flight_max=2 * large.ByteSize() - 1)
+    async with serving(tmp_path, calls=[answering(handle)], bounds=bounds) as served:
+        first = asyncio.create_task(served.call("GetRequest", large))
+        await entered.wait()
+        error = await failure_of(served.call("GetRequest", large))
+        small = asyncio.create_task(served.call("GetRequest", ASKED))
+        release.set()
+        await asyncio.gather(first, small)
+        await served.call("GetRequest", large)
+    assert told(error).code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert told(error).info.metadata["bound"] == "bytes_in_flight_max"
+    assert told(error).retry is not None
+
+
+async def test_a_request_that_is_alone_is_let_in_whatever_its_size(tmp_path: Path) -> None:
+    """What is too large is told so by its own bound, and not that it might come again."""
+    bounds = WireLimits(bytes_in_flight_max=1)
+    async with serving(tmp_path, calls=[answering(hello)], bounds=bounds) as served:
+        await served.call("GetRequest", ASKED)
+        await served.call("GetRequest", ASKED)
+
+
+async def test_an_open_stream_counts_with_the_bytes_of_its_request(tmp_path: Path) -> None:
+    """And no longer when it has gone."""
+    bounds = WireLimits(bytes_in_flight_max=FOLLOWED.ByteSize())
+    async with serving(
+        tmp_path, calls=[answering(hello)], streams=[following(None)], bounds=bounds
+    ) as served:
+        stream = served.stub.StreamDecisions(FOLLOWED, metadata=ALICE, timeout=10)
+        await stream.read()
+        error = await failure_of(served.call("GetRequest", ASKED))
+        stream.cancel()
+        await until_served(served)
+    assert told(error).info.metadata["bound"] == "bytes_in_flight_max"
+
+
+async def until_served(served: Served) -> None:
+    """Returns when a call is let in; a cancellation takes a moment to arrive."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await served.call("GetRequest", ASKED)
+            except grpc.aio.AioRpcError:
+                continue
+            return
+
+
+async def test_a_call_beyond_the_bound_is_refused_before_its_message_is_read(
+    tmp_path: Path,
+) -> None:
+    """Its message never comes: gRPC would wait for it, and the refusal does not."""
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def handle(app: App, caller: Caller, request: Message) -> Message:
+        entered.set()
+        await release.wait()
+        return wire.GetRequestResponse()
+
+    bounds = WireLimits(calls_running_max=1)
+    async with serving(tmp_path, calls=[answering(handle)], bounds=bounds) as served:
+        first = asyncio.create_task(served.call("GetRequest", ASKED))
+        await entered.wait()
+        silent: Any = served.channel.stream_unary("/governance.v1.GovernanceService/GetRequest")
+        error = await failure_of(silent(metadata=ALICE, timeout=10))
+        release.set()
+        await first
+    assert told(error).info.metadata["bound"] == "calls_running_max"
+
+
+async def test_a_connection_carries_no_more_calls_than_its_bound(tmp_path: Path) -> None:
+    """The client keeps the next one back until there is room. One that it sends too early, because
+    it hears of an end before the server is done with it, is refused and may simply come again.
+    """
+    entered, release = asyncio.Event(), asyncio.Event()
+    under_way = most = 0
+
+    async def handle(app: App, caller: Caller, request: Message) -> Message:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        if under_way == 2:
+            entered.set()
+        await release.wait()
+        under_way -= 1
+        return wire.GetRequestResponse()
+
+    bounds = WireLimits(connection_calls_max=2)
+    async with serving(tmp_path, calls=[answering(handle)], bounds=bounds) as served:
+        calls = [asyncio.create_task(until_served(served)) for _ in range(6)]
+        await entered.wait()
+        release.set()
+        await asyncio.gather(*calls)
+    assert most == 2
+
+
+async def test_a_connection_beyond_the_bound_is_closed_and_the_others_are_served(
+    tmp_path: Path,
+) -> None:
+    bounds = WireLimits(connections_max=1)
+    own = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
+    async with serving(tmp_path, calls=[answering(hello)], bounds=bounds) as served:
+        await served.call("GetRequest", ASKED)
+        async with grpc.aio.insecure_channel(served.server.address, own) as second:
+            call: Any = second.unary_unary("/governance.v1.GovernanceService/GetRequest")
+            error = await failure_of(call(b"", metadata=ALICE, timeout=10))
+        await served.call("GetRequest", ASKED)
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_a_bad_field_of_a_stream_is_refused_with_its_path(tmp_path: Path) -> None:

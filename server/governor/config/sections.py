@@ -86,6 +86,20 @@ class Admitting(Section):
         description="How many calls are worked on at once, beside streams and WaitRequest.",
     )
     streams_open_max: Count = Field(default=1_000, description="How many streams are open at once.")
+    bytes_in_flight_max: MemoryBytes = Field(
+        default=128 * 1_048_576,
+        description="How many bytes the requests of all calls and streams under way come to. Each "
+        "takes about four times that in memory.",
+    )
+    connections_max: Count = Field(
+        default=4_096,
+        description="How many connections are open at once. One more is closed as it is made.",
+    )
+    connection_calls_max: Count = Field(
+        default=1_000,
+        description="How many calls and streams one connection carries at once. The client keeps "
+        "further ones back; one that comes too early is answered UNAVAILABLE.",
+    )
     keepalive_seconds: Seconds = Field(
         default=60.0,
         description="After how long without traffic the server asks whether a client is there.",

@@ -78,6 +78,7 @@ class Settings(
             ("apply_seconds_max", "lease_seconds"),
             ("backoff_seconds_initial", "backoff_seconds_max"),
             ("payload_bytes_max", "message_bytes_max"),
+            ("message_bytes_max", "bytes_in_flight_max"),
             ("payload_bytes_max", "host_message_bytes_max"),
         ):
             if getattr(self, lesser) > getattr(self, greater):

@@ -1,9 +1,10 @@
-"""Who is being served: how many calls and streams, and how they end when the server drains."""
+"""Who is being served: how many calls and streams, of how many bytes, and how a drain ends them."""
 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from enum import Enum, auto
+from typing import Any, Final, assert_never
 
 from governor.domain.errors import Draining, GovernorError, Overloaded, SlowConsumer
 from governor.telemetry.instruments import Streams
@@ -18,11 +19,22 @@ GOING_DOWN: Final = "the server is going down"
 CallTask = asyncio.Task[Any]
 
 
+class Kind(Enum):
+    """What bounds a call by number, beside the bytes that bound them all."""
+
+    WORKING = auto()
+    WAITING = auto()
+    STREAM = auto()
+
+
 class OpenStream:
     """One subscriber. It is told its end from outside, also while it does not read."""
 
-    def __init__(self, task: CallTask, context: Context, now: Callable[[], float]) -> None:
+    def __init__(
+        self, task: CallTask, context: Context, now: Callable[[], float], size_bytes: int
+    ) -> None:
         self.cursor = 0
+        self.size_bytes = size_bytes
         self.blocked_since: float | None = None
         self.ended_by: GovernorError | None = None
         self._is_told = False
@@ -69,7 +81,7 @@ class OpenStream:
 
 
 class Admission:
-    """Counts calls and streams, bounds both, and ends them when the server drains.
+    """Counts calls, streams and the bytes of their requests, and ends them when the server drains.
 
     gRPC's own bound on concurrent calls counts streams as calls, health checks too, and refuses
     without saying which bound it was.
@@ -78,9 +90,10 @@ class Admission:
     def __init__(self, bounds: WireLimits, *, now: Callable[[], float] | None = None) -> None:
         self._bounds = bounds
         self._now = now or asyncio.get_running_loop().time
-        self._working: set[CallTask] = set()
-        self._waiting: set[CallTask] = set()
+        self._working: dict[CallTask, int] = {}
+        self._waiting: dict[CallTask, int] = {}
         self._streams: dict[CallTask, OpenStream] = {}
+        self._bytes = 0
         self._interrupted: set[CallTask] = set()
         self._idle = asyncio.Event()
         self._is_draining = False
@@ -92,38 +105,60 @@ class Admission:
 
     # --- Coming and going -----------------------------------------------------------------------
 
-    def enter(self, task: CallTask, *, waits: bool) -> None:
-        """Lets a call in. Raises Draining, Overloaded. Those who wait are bounded by who waits."""
+    def refusal(self, kind: Kind, size_bytes: int = 1) -> GovernorError | None:
+        """Why a call with a request of that size would not be let in now. None: it would be.
+
+        It takes at least one byte, so that nobody's is read any more once the bytes are used up.
+        """
         if self._is_draining:
-            raise Draining(GOING_DOWN)
-        if waits:
-            self._waiting.add(task)
-        elif len(self._working) < self._bounds.calls_running_max:
-            self._working.add(task)
-        else:
-            raise Overloaded("calls_running_max", self._bounds.calls_running_max)
+            return Draining(GOING_DOWN)
+        bounds = self._bounds
+        # A request that is alone is let in whatever its size: what it must not be, it is told.
+        if self._bytes and self._bytes + size_bytes > bounds.bytes_in_flight_max:
+            return Overloaded("bytes_in_flight_max", bounds.bytes_in_flight_max)
+        match kind:
+            case Kind.WORKING:
+                if len(self._working) >= bounds.calls_running_max:
+                    return Overloaded("calls_running_max", bounds.calls_running_max)
+            case Kind.WAITING:
+                pass  # bounded by who waits for requests: waiters_max
+            case Kind.STREAM:
+                if len(self._streams) >= bounds.streams_open_max:
+                    return Overloaded("streams_open_max", bounds.streams_open_max)
+            case _:
+                assert_never(kind)
+        return None
+
+    def enter(self, task: CallTask, kind: Kind, size_bytes: int) -> None:
+        """Lets a call in. Raises Draining, Overloaded."""
+        refusal = self.refusal(kind, size_bytes)
+        if refusal is not None:
+            raise refusal
+        self._bytes += size_bytes
+        (self._waiting if kind is Kind.WAITING else self._working)[task] = size_bytes
 
     def leave(self, task: CallTask) -> None:
         """The call has its answer, or was not let in."""
-        self._working.discard(task)
-        self._waiting.discard(task)
+        self._bytes -= self._working.pop(task, 0) + self._waiting.pop(task, 0)
         self._interrupted.discard(task)
         if self._is_draining:
             self._note_idle()
 
-    def open(self, task: CallTask, context: Context) -> OpenStream:
+    def open(self, task: CallTask, context: Context, size_bytes: int) -> OpenStream:
         """Lets a stream in. Raises Draining, Overloaded."""
-        if self._is_draining:
-            raise Draining(GOING_DOWN)
-        if len(self._streams) >= self._bounds.streams_open_max:
-            raise Overloaded("streams_open_max", self._bounds.streams_open_max)
-        stream = OpenStream(task, context, self._now)
+        refusal = self.refusal(Kind.STREAM, size_bytes)
+        if refusal is not None:
+            raise refusal
+        stream = OpenStream(task, context, self._now, size_bytes)
+        self._bytes += size_bytes
         self._streams[task] = stream
         return stream
 
     def close(self, task: CallTask) -> None:
         """The stream is over, or was not let in."""
-        self._streams.pop(task, None)
+        stream = self._streams.pop(task, None)
+        if stream is not None:
+            self._bytes -= stream.size_bytes
         if self._is_draining:
             self._note_idle()
 

@@ -14,16 +14,17 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from governor.domain.errors import Draining, GovernorError
-from governor.telemetry.calls import Call, inside
+from governor.telemetry.calls import Call
 from governor.telemetry.providers import Telemetry
-from governor.telemetry.traceparent import TRACEPARENT, TRACESTATE, canonical, parse
 from governor.usecases.app import App
 from governor.usecases.commands import Caller
-from governor.wire.admission import GOING_DOWN, Admission, CallTask, OpenStream, drained
+from governor.wire.admission import GOING_DOWN, Admission, CallTask, Kind, OpenStream, drained
 from governor.wire.checking import validator
+from governor.wire.door import Door
 from governor.wire.errors import InvalidFields, Refusal, TooLarge, fault_refusal, refusal_of
-from governor.wire.identity import Authenticator, Context, Metadata
+from governor.wire.identity import Authenticator, Context
 from governor.wire.limits import WireLimits
+from governor.wire.observing import annotate, metadata_of, observed, traceparent_of
 from governor.wire.rpcs import SERVICE, Streaming, Unary
 from governor.wire.rules import request_rules
 from governor.wire.undecodable import diagnose
@@ -52,38 +53,39 @@ def service_handler(
     They are registered as generic handlers and not by name: grpc.aio keeps a future for each
     registered method, and looks at all of them on every call.
     """
-    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    door = Door(surroundings.admission, surroundings.telemetry)
     for call in calls:
-        handlers[call.name] = grpc.unary_unary_rpc_method_handler(unary(surroundings, call))
+        kind = Kind.WAITING if call.waits else Kind.WORKING
+        behaviour = unary(surroundings, call, kind)
+        door.lead_to(call.name, kind, grpc.unary_unary_rpc_method_handler(behaviour))
     for stream in streams:
-        handlers[stream.name] = grpc.unary_stream_rpc_method_handler(
-            streaming(surroundings, stream)
-        )
-    return grpc.method_handlers_generic_handler(SERVICE, handlers)
+        behaviour = streaming(surroundings, stream)
+        door.lead_to(stream.name, Kind.STREAM, grpc.unary_stream_rpc_method_handler(behaviour))
+    return door
 
 
-def unary(around: Surroundings, rpc: Unary) -> Callable[[bytes, Context], Any]:
+def unary(around: Surroundings, rpc: Unary, kind: Kind) -> Callable[[bytes, Context], Any]:
     """The behaviour of an RPC with one answer."""
     app, admission, telemetry = around.app, around.admission, around.telemetry
     authenticate = around.authenticator.authenticate
-    handle, waits, method = rpc.handle, rpc.waits, f"{SERVICE}/{rpc.name}"
+    handle, method = rpc.handle, f"{SERVICE}/{rpc.name}"
     decode = decoder(around.bounds, rpc)
     observes = telemetry.is_on
 
     async def behaviour(data: bytes, context: Context) -> bytes:
         task = _current_task()
-        metadata = _metadata(context)
-        call = _observed(telemetry, method, metadata) if observes else None
+        metadata = metadata_of(context)
+        call = observed(telemetry, method, metadata) if observes else None
         code = CANCELLED
         try:
             try:
-                admission.enter(task, waits=waits)
+                admission.enter(task, kind, len(data))
                 actor = authenticate(context, metadata)
                 request = decode(data)
-                caller = Caller(actor=actor, traceparent=_traceparent(call, metadata))
+                caller = Caller(actor=actor, traceparent=traceparent_of(call, metadata))
                 response = await handle(app, caller, request)
                 if call is not None:
-                    _annotate(call, response)
+                    annotate(call, response)
                 answer = response if isinstance(response, bytes) else response.SerializeToString()
                 code = OK
                 return answer
@@ -115,10 +117,10 @@ def streaming(around: Surroundings, rpc: Streaming) -> Callable[[bytes, Context]
     observes = telemetry.is_on
 
     async def follow(stream: OpenStream, data: bytes, context: Context, call: Call | None) -> None:
-        metadata = _metadata(context)
+        metadata = metadata_of(context)
         actor = authenticate(context, metadata)
         request = decode(data)
-        caller = Caller(actor=actor, traceparent=_traceparent(call, metadata))
+        caller = Caller(actor=actor, traceparent=traceparent_of(call, metadata))
         async with aclosing(rpc.follow(app, caller, request)) as items:
             # The first item shows that the caller may follow.
             first = await anext(items)
@@ -132,11 +134,11 @@ def streaming(around: Surroundings, rpc: Streaming) -> Callable[[bytes, Context]
 
     async def behaviour(data: bytes, context: Context) -> None:
         task = _current_task()
-        call = _observed(telemetry, method, _metadata(context)) if observes else None
+        call = observed(telemetry, method, metadata_of(context)) if observes else None
         code, stream = CANCELLED, None
         try:
             try:
-                stream = admission.open(task, context)
+                stream = admission.open(task, context, len(data))
                 await follow(stream, data, context, call)
                 code = OK
                 return
@@ -211,43 +213,6 @@ def _end_of(stream: OpenStream | None, task: CallTask, error: BaseException) -> 
     if stream.ended_by is not None:
         return stream.ended_by
     return drained(stream) if isinstance(error, Draining) else error
-
-
-# --- What is told of calls ------------------------------------------------------------------------
-
-
-def _observed(telemetry: Telemetry, method: str, metadata: Metadata) -> Call:
-    parent = parse(_header(metadata, TRACEPARENT), _header(metadata, TRACESTATE))
-    return telemetry.server_call(method, inside(parent))
-
-
-def _traceparent(call: Call | None, metadata: Metadata) -> str:
-    """The call's own span, or its caller's where calls are not traced."""
-    own = call.traceparent if call is not None else ""
-    return own or canonical(_header(metadata, TRACEPARENT))
-
-
-def _annotate(call: Call, response: Any) -> None:
-    """Ties the call to the request and execution in its answer."""
-    request = getattr(response, "request", None)
-    if request is not None:
-        call.concerns(request_audit_id=request.request_audit_id)
-    execution = getattr(response, "execution", None)
-    if execution is not None:
-        call.concerns(
-            request_audit_id=execution.request_audit_id,
-            execution_audit_id=execution.execution_audit_id,
-        )
-
-
-def _metadata(context: Context) -> Metadata:
-    return context.invocation_metadata() or ()  # type: ignore[return-value]  # the stubs know no tuple here
-
-
-def _header(metadata: Metadata, name: str) -> str:
-    """The one value of a header; one that comes twice says nothing."""
-    values = [value for key, value in metadata if key == name]
-    return values[0] if len(values) == 1 and isinstance(values[0], str) else ""
 
 
 def _current_task() -> CallTask:

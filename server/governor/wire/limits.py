@@ -65,6 +65,12 @@ class WireLimits:
     """How many calls are worked on at once, beside streams and WaitRequest."""
     streams_open_max: int = 1_000
     """How many streams are open at once."""
+    bytes_in_flight_max: int = 128 * 1_048_576
+    """How many bytes the requests of all calls and streams under way come to."""
+    connections_max: int = 4_096
+    """How many connections the server takes."""
+    connection_calls_max: int = 1_000
+    """How many calls and streams one connection carries at once."""
     stream_blocked_seconds_max: float = 30.0
     """How long one message of a stream may wait for its reader."""
     keepalive_seconds: float = 60.0

@@ -145,6 +145,8 @@ def server_options(bounds: WireLimits) -> list[tuple[str, int]]:
     """Everything gRPC would otherwise decide by itself."""
     return [
         ("grpc.so_reuseport", 0),
+        ("grpc.max_allowed_incoming_connections", bounds.connections_max),
+        ("grpc.max_concurrent_streams", bounds.connection_calls_max),
         ("grpc.max_receive_message_length", bounds.message_bytes_max * HARD_LIMIT_FACTOR),
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", round(bounds.keepalive_seconds * 1000)),
