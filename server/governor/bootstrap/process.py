@@ -25,7 +25,10 @@ def run(
     environment: Mapping[str, str],
     announce: Callable[[Started], None],
 ) -> None:
-    """Runs the sidecar until SIGTERM or SIGINT. Raises CannotStart before it listens."""
+    """Runs the sidecar until SIGTERM or SIGINT; a second one cuts short what the first waits for.
+
+    Raises CannotStart before it listens.
+    """
     configure_logging(
         settings.log_level, None if settings.log_format == "auto" else settings.log_format
     )
@@ -44,11 +47,15 @@ def migrate(settings: Settings) -> str:
 async def _run(
     settings: Settings, environment: Mapping[str, str], announce: Callable[[Started], None]
 ) -> None:
-    stopping = asyncio.Event()
-    async with sidecar(settings, environment=environment) as started:
+    stopping, hurry = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        (hurry if stopping.is_set() else stopping).set()
+
+    async with sidecar(settings, environment=environment, hurry=hurry) as started:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
+            loop.add_signal_handler(number, stop)
         loop.add_signal_handler(signal.SIGHUP, _reload, started)
         announce(started)
         _spare_the_collector()

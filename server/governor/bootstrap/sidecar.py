@@ -1,10 +1,12 @@
 """Everything that runs in one sidecar: set going in order, and taken down in the other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from governor import failpoints
+from governor.bootstrap.closing import beside_the_loop, close_in_time
 from governor.bootstrap.measuring import measure
 from governor.bootstrap.parts import bounds_of, host_of, migrates, promises_of, server_of
 from governor.bootstrap.refusals import refusals_told
@@ -30,25 +32,33 @@ from governor.wire.server import GovernorServer
 
 
 @asynccontextmanager
-async def sidecar(settings: Settings, *, environment: Mapping[str, str]) -> AsyncIterator[Started]:
+async def sidecar(
+    settings: Settings, *, environment: Mapping[str, str], hurry: asyncio.Event | None = None
+) -> AsyncIterator[Started]:
     """A running sidecar. Raises CannotStart; whatever had been opened by then is closed again.
 
     It goes down in the order that loses nothing: calls and streams end, executions finish or are
-    left for recovery, the timers stop, then host, store and telemetry close.
+    left for recovery, the timers stop, then host, store and telemetry close. Once `hurry` is set,
+    nothing is waited for that the next start can take up.
     """
     async with AsyncExitStack() as open_parts:
         with refusals_told():
-            started = await _start(settings, environment, open_parts)
+            started = await _start(settings, environment, hurry or asyncio.Event(), open_parts)
         yield started
 
 
 async def _start(
-    settings: Settings, environment: Mapping[str, str], open_parts: AsyncExitStack
+    settings: Settings,
+    environment: Mapping[str, str],
+    hurry: asyncio.Event,
+    open_parts: AsyncExitStack,
 ) -> Started:
     armed = failpoints.from_environment(environment, kill=failpoints.kill_this_process)
     policy, directory = FilePolicy(settings.policy_file), FileDirectory(settings.directory_file)
     telemetry = providers.from_environment()
-    open_parts.push_async_callback(asyncio.to_thread, telemetry.shutdown)
+    # What it has not exported by then is lost: it waits for a collector that is away.
+    export = partial(beside_the_loop, telemetry.shutdown)
+    open_parts.push_async_callback(close_in_time, "telemetry", export)
     store = await stores.open_store(
         settings.store_url,
         encode=encode_entry,
@@ -56,9 +66,9 @@ async def _start(
         limits=bounds_of(StoreLimits, settings),
         migrate=migrates(settings),
     )
-    open_parts.push_async_callback(store.close)
+    open_parts.push_async_callback(close_in_time, "store", store.close)
     host = host_of(settings, telemetry)
-    open_parts.push_async_callback(host.close)
+    open_parts.push_async_callback(close_in_time, "host", host.close)
     ids = SystemIds()
     limits = bounds_of(Limits, settings)
     app = App(
@@ -76,7 +86,8 @@ async def _start(
         failpoints=armed,
     )
     server = server_of(settings, app, telemetry, ids)
-    await _begin(app, store, server, telemetry, settings.drain_seconds_max, open_parts)
+    go_down = partial(_go_down, app, server, settings.drain_seconds_max, hurry)
+    await _begin(app, store, server, telemetry, go_down, open_parts)
     return Started(
         settings=settings,
         address=server.address,
@@ -93,7 +104,7 @@ async def _begin(
     store: SqlStore,
     server: GovernorServer,
     telemetry: Telemetry,
-    drain_seconds: float,
+    go_down: Callable[[], Awaitable[None]],
     open_parts: AsyncExitStack,
 ) -> None:
     """Sets everything going: first what the former process left, then new calls."""
@@ -116,9 +127,22 @@ async def _begin(
     await adoption.start()
     timers.start()
     await server.start()
-    open_parts.push_async_callback(_go_down, app, server, drain_seconds)
+    open_parts.push_async_callback(go_down)
 
 
-async def _go_down(app: App, server: GovernorServer, seconds: float) -> None:
-    """Both at once, so that the time allowed is the time it takes."""
-    await asyncio.gather(server.drain(seconds), app.executions.drain(seconds))
+async def _go_down(app: App, server: GovernorServer, seconds: float, hurry: asyncio.Event) -> None:
+    """Both at once, so that the time allowed is the time it takes; less of it in a hurry."""
+
+    async def drain(seconds: float) -> None:
+        await asyncio.gather(server.drain(seconds), app.executions.drain(seconds))
+
+    draining = asyncio.create_task(drain(seconds))
+    hurried = asyncio.create_task(hurry.wait())
+    await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    if not draining.done():
+        await drain(0.0)
+        draining.cancel()
+        await asyncio.wait((draining,))
+    elif (failure := draining.exception()) is not None:
+        raise failure
