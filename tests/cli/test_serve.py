@@ -20,7 +20,14 @@ from governance.v1 import governance_service_pb2 as service
 from governance.v1 import mutation_pb2
 from governor.cli.exits import ExitCode
 from governor.cli.main import app
-from tests.support.deployment import TENANT, Client, Deployment, Running, start
+from tests.support.deployment import (
+    TENANT,
+    Client,
+    Deployment,
+    Running,
+    start,
+    wait_for_line,
+)
 
 
 def stream_of(client: Client, after: int = 0) -> Iterator[service.StreamDecisionsResponse]:
@@ -31,21 +38,6 @@ def stream_of(client: Client, after: int = 0) -> Iterator[service.StreamDecision
 
 def lines(running: Running) -> list[str]:
     return running.log.read_text().splitlines()
-
-
-def wait_for_line(running: Running, words: str) -> str:
-    """The line with these words, as soon as the process has said it."""
-    with subprocess.Popen(
-        ["tail", "-n", "+1", "-f", str(running.log)], stdout=subprocess.PIPE, text=True
-    ) as tail:
-        assert tail.stdout is not None
-        try:
-            for line in tail.stdout:
-                if words in line:
-                    return line
-        finally:
-            tail.kill()
-    raise AssertionError(f"never said: {words}")
 
 
 def test_it_says_where_it_listens_on_what_and_with_which_policy(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A sidecar that is told to go down in the middle of everything: in order, in time, losing nothing."""
+"""A sidecar told to go down in the middle of everything: in order, in time, losing nothing."""
 
 import signal
 import socket

@@ -141,6 +141,22 @@ def start(command: list[str], *, log: Path, environment: dict[str, str]) -> Runn
     return running
 
 
+def wait_for_line(running: Running, words: str, times: int = 1) -> str:
+    """The line with these words, as soon as the process has said it that often."""
+    with subprocess.Popen(
+        ["tail", "-n", "+1", "-f", str(running.log)], stdout=subprocess.PIPE, text=True
+    ) as tail:
+        assert tail.stdout is not None
+        try:
+            for line in tail.stdout:
+                times -= words in line
+                if not times:
+                    return line
+        finally:
+            tail.kill()
+    raise AssertionError(f"never said: {words}")
+
+
 @dataclass
 class Deployment:
     """A sidecar and the flags host in one folder, each startable, killable and startable again."""

@@ -127,7 +127,11 @@ class Governed:
             self._url, encode=encode_entry, failpoints=self._pass_by, migrate=True
         )
         self.store = WatchedStore(real)
-        tail = Tail(head=self.store.head.revision, entries_max=self._limits.tail_entries_max)
+        tail = Tail(
+            head=self.store.head.revision,
+            entries_max=self._limits.tail_entries_max,
+            bytes_max=self._limits.tail_bytes_max,
+        )
         waiters = Waiters(waiters_max=self._limits.waiters_max)
         self.executions, self.timers, self.dependencies, self.adoption = (
             ExecutionManager(),

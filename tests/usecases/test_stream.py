@@ -75,12 +75,21 @@ async def some_history(sidecar: Governed, requests: int = 4) -> int:
     return sidecar.store.head.revision
 
 
-@pytest.mark.parametrize("tail_entries_max", [1, 7, 10_000])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(tail_entries_max=1),
+        Limits(tail_entries_max=7),
+        Limits(tail_bytes_max=500),
+        Limits(tail_bytes_max=1),
+        Limits(),
+    ],
+    ids=["one", "seven", "few bytes", "nothing", "everything"],
+)
 async def test_a_stream_resumes_from_any_cursor_without_gap_or_repetition(
-    tmp_path: Path, tail_entries_max: int
+    tmp_path: Path, limits: Limits
 ) -> None:
     """From the tail in memory or from the store behind it, also across a restart."""
-    limits = Limits(tail_entries_max=tail_entries_max)
     async with governed(tmp_path, limits=limits) as sidecar:
         head = await some_history(sidecar)
         for after in range(head + 1):

@@ -81,7 +81,11 @@ async def _start(
         tracing=telemetry.tracing,
         executions=ExecutionManager(),
         waiters=Waiters(waiters_max=limits.waiters_max),
-        tail=Tail(head=store.head.revision, entries_max=limits.tail_entries_max),
+        tail=Tail(
+            head=store.head.revision,
+            entries_max=limits.tail_entries_max,
+            bytes_max=limits.tail_bytes_max,
+        ),
         limits=limits,
         failpoints=armed,
     )

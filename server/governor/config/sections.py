@@ -264,6 +264,10 @@ class Streaming(Section):
         default=_LIMITS.tail_entries_max,
         description="How many of the newest decisions are kept in memory for all streams together.",
     )
+    tail_bytes_max: MemoryBytes = Field(
+        default=_LIMITS.tail_bytes_max,
+        description="How many bytes of them at most; older ones are read from the store.",
+    )
     heartbeat_seconds: Seconds = Field(
         default=_LIMITS.heartbeat_seconds,
         description="How often a stream says where it stands, unless a subscriber asks otherwise.",

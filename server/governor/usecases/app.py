@@ -14,6 +14,7 @@ from governor.usecases.ports import (
     Tracing,
     no_failpoints,
 )
+from governor.usecases.tail import TAIL_BYTES_MAX
 
 if TYPE_CHECKING:
     from governor.usecases.execution_manager import ExecutionManager
@@ -38,6 +39,7 @@ class Limits:
     conflict_retries_max: int = 8
     waiters_max: int = 10_000
     tail_entries_max: int = 16_384
+    tail_bytes_max: int = TAIL_BYTES_MAX
     heartbeat_seconds: float = 10.0
     stream_blocked_seconds_max: float = 30.0
     timer_poll_seconds_max: float = 1.0

@@ -8,6 +8,8 @@ from itertools import islice
 from governor.domain.values import Revision
 from governor.usecases.ports import Batch, StoredEntry
 
+TAIL_BYTES_MAX = 32 * 1_048_576
+
 
 class Tail:
     """The last entries, without gaps, and a way to wait for the next one.
@@ -15,8 +17,13 @@ class Tail:
     A subscriber is a cursor: there is no queue for each, so a slow one costs nothing.
     """
 
-    def __init__(self, *, head: Revision, entries_max: int) -> None:
-        self._entries: deque[StoredEntry] = deque(maxlen=entries_max)
+    def __init__(
+        self, *, head: Revision, entries_max: int, bytes_max: int = TAIL_BYTES_MAX
+    ) -> None:
+        self._entries: deque[StoredEntry] = deque()
+        self._entries_max = entries_max
+        self._bytes = 0
+        self._bytes_max = bytes_max
         self._head = head
         self._grown: asyncio.Event = asyncio.Event()
         self._closed = False
@@ -36,6 +43,9 @@ class Tail:
         if not batch.entries:
             return
         self._entries.extend(batch.entries)
+        self._bytes += sum(len(entry.data) for entry in batch.entries)
+        while len(self._entries) > self._entries_max or self._bytes > self._bytes_max:
+            self._bytes -= len(self._entries.popleft().data)
         self._head = batch.entries[-1].revision
         self._wake()
 

@@ -175,8 +175,14 @@ class Admission:
         """Ends the streams whose reader has kept one message waiting for too long."""
         now, patience = self._now(), self._bounds.stream_blocked_seconds_max
         for stream in list(self._streams.values()):
-            if stream.blocked_since is not None and now - stream.blocked_since > patience:
+            if stream.ended_by is not None or stream.blocked_since is None:
+                continue
+            if now - stream.blocked_since > patience:
                 stream.end(SlowConsumer(stream.cursor))
+                log.info(
+                    "a subscriber reads too slowly; its stream is ended",
+                    extra={"revision": stream.cursor},
+                )
 
     def streams(self, head: int) -> Streams:
         """How the open streams stand towards the ledger's head."""

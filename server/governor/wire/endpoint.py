@@ -96,6 +96,8 @@ def unary(around: Surroundings, rpc: Unary, kind: Kind) -> Callable[[bytes, Cont
             finally:
                 admission.leave(task)
             code = refusal.code.name
+            # gRPC and what abort raises keep each other, and this frame, until the collector comes.
+            data, request = b"", None
             await context.abort(refusal.code, refusal.message, refusal.trailing_metadata)
             raise AssertionError("abort raises")
         finally:
@@ -151,6 +153,7 @@ def streaming(around: Surroundings, rpc: Streaming) -> Callable[[bytes, Context]
                 admission.close(task)
             code = refusal.code.name
             if stream is None or not stream.is_told:
+                data = b""  # as above
                 await context.abort(refusal.code, refusal.message, refusal.trailing_metadata)
         finally:
             if call is not None:

@@ -1,0 +1,73 @@
+"""More than the sidecar takes: it refuses in time, keeps its memory and what it answered."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from governance.v1 import governance_service_pb2 as service
+from governance.v1 import request_pb2
+from tests.load import flood
+from tests.load.memory import MEBIBYTE, peak_bytes, resident_bytes
+from tests.support.deployment import TENANT, Client, Deployment
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="memory is read from /proc, which this system does not have"
+)
+
+SMALL_BOUNDS = {
+    "GOVERNOR_BYTES_IN_FLIGHT_MAX": str(8 * MEBIBYTE),
+    "GOVERNOR_SNAPSHOT_BYTES_MAX": str(MEBIBYTE),
+}
+FLOOD_GROWTH_BYTES_MAX = 400 * MEBIBYTE
+"""What a flood of 256 MiB at once may add at its worst moment; 200 were seen, and 690 without the
+bound on bytes."""
+
+
+def test_a_flood_of_large_requests_is_refused_in_time_and_what_was_answered_is_kept(
+    tmp_path: Path,
+) -> None:
+    """256 callers with a mebibyte each, and room for eight. Then the power is cut."""
+    deployment = Deployment(tmp_path, SMALL_BOUNDS)
+    with deployment.host(), deployment.client() as ann:
+        with deployment.sidecar() as running:
+            ann.submit("before", flag="before", wait_seconds=10)
+            pid = running.process.pid
+            quiet = resident_bytes(pid)
+            outcome = flood.run(
+                flood.Flood(
+                    target=deployment.target,
+                    connections=4,
+                    callers=64,
+                    calls=512,
+                    payload_bytes=MEBIBYTE,
+                )
+            )
+            grown = peak_bytes(pid) - quiet
+            after = ann.submit("after", flag="after", wait_seconds=10)
+            running.kill()
+        with deployment.sidecar():
+            kept = requests_of(ann)
+
+    assert after.status == request_pb2.REQUEST_STATUS_EXECUTED
+    assert outcome.odd == []
+    assert set(outcome.refused) == {"bytes_in_flight_max"}
+    assert outcome.answered
+    assert set(outcome.answered.values()) <= kept
+    assert grown < FLOOD_GROWTH_BYTES_MAX
+    assert deployment.verify().returncode == 0
+
+
+def requests_of(client: Client) -> set[str]:
+    """The ids of all requests there are."""
+    found: set[str] = set()
+    token = ""
+    while True:
+        page = client.call(
+            "ListRequests",
+            service.ListRequestsRequest(tenant=TENANT, page_size=500, page_token=token),
+        )
+        found.update(request.id for request in page.requests)
+        token = page.next_page_token
+        if not token:
+            return found
