@@ -109,6 +109,10 @@ test: setup ## Run every test (PYTEST_ARGS="-k stale" runs some)
 demo: setup ## Play the whole governed loop against a real sidecar and a real host
 	$(BIN)/python -m examples.demo
 
+.PHONY: mutants
+mutants: setup ## Break the build on purpose, in many ways, and see which test notices each
+	$(BIN)/python -m tests.mutants
+
 .PHONY: bench
 bench: setup ## Measure throughput and latency as ratios to this machine's floor
 	$(BIN)/python -m tests.bench

@@ -255,6 +255,22 @@ async def test_a_snapshot_that_another_replica_has_overtaken_loses_and_is_read_a
     await b.close()
 
 
+async def test_what_a_batch_decides_on_is_read_under_the_lock_on_the_head(
+    store: SqlStore, backend: Backend
+) -> None:
+    """Somebody who holds the head has changed the request and has not committed yet. Whoever comes
+    after them sees the change, and loses to it.
+    """
+    request = (await store.commit(submission())).requests[0]
+    async with backend.intruder() as holder:
+        await holder.execute(text("SELECT * FROM head FOR UPDATE"))
+        await holder.execute(text("UPDATE requests SET revision = revision + 1"))
+        late = asyncio.create_task(store.commit(change(moved(request, Status.CANCELED))))
+        await until_somebody_waits(backend)
+    with pytest.raises(Conflict):
+        await late
+
+
 async def test_a_key_used_at_one_replica_is_known_at_the_other(backend: Backend) -> None:
     """The client's retry went to another address."""
     a = await open_store(backend.url, encode=encode_entry)

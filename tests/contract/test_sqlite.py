@@ -88,6 +88,18 @@ def test_every_pragma_of_the_writer_is_in_force(tmp_path: Path) -> None:
     assert page_bytes == 8_192
 
 
+def test_a_transaction_of_the_writer_holds_the_lock_before_it_reads(tmp_path: Path) -> None:
+    """What a batch reads to decide is still true when it is written."""
+    path = tmp_path / "store.db"
+    with (
+        sqlite.writer_engine(path).connect() as connection,
+        connection.begin(),
+        closing(sqlite3.connect(path, timeout=0)) as intruder,
+        pytest.raises(sqlite3.OperationalError, match="locked"),
+    ):
+        intruder.execute("BEGIN IMMEDIATE")
+
+
 def test_a_file_that_does_not_take_a_pragma_is_refused(tmp_path: Path) -> None:
     """A database without a log of its own could not be read while it is written."""
     engine = create_engine(f"sqlite:///{tmp_path}/store.db")

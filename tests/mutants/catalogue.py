@@ -1,0 +1,242 @@
+"""The mutants: one line of the program each, turned against a promise, and who must notice."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """A build in which `old`, which stands once in `file`, reads `new`.
+
+    Each of `caught_by`, tests as pytest names them, must then fail.
+    """
+
+    name: str
+    why: str
+    file: str
+    old: str
+    new: str
+    caught_by: tuple[str, ...]
+    is_quick: bool = False
+
+    def applied_to(self, text: str) -> str:
+        """The broken text. Raises ValueError where `old` does not stand exactly once."""
+        if text.count(self.old) != 1:
+            raise ValueError(
+                f"{self.name}: {self.file} holds its text {text.count(self.old)} times"
+            )
+        return text.replace(self.old, self.new)
+
+
+def in_file(path: str, *tests: str) -> tuple[str, ...]:
+    """The tests as pytest names them."""
+    return tuple(f"{path}::{test}" for test in tests)
+
+
+MUTANTS = (
+    Mutant(
+        name="fencing check removed",
+        why="a delayed order of a former owner would still take effect",
+        file="server/governor/hostkit/law.py",
+        old="    if fencing_token < record.fencing_token:\n",
+        new="    if fencing_token < 0:\n",
+        caught_by=in_file(
+            "tests/hostkit/test_promises.py",
+            "test_a_lower_token_is_fenced_also_for_a_replay",
+            "test_a_lookup_with_a_lower_token_is_fenced",
+        ),
+        is_quick=True,
+    ),
+    Mutant(
+        name="tombstone forgotten",
+        why="an order that arrives after the fence would land on a request that was released",
+        file="server/governor/hostkit/law.py",
+        old="    if record.fenced:\n",
+        new="    if record.fenced and claim.fencing_token <= record.fencing_token - 1:\n",
+        caught_by=in_file(
+            "tests/hostkit/test_promises.py",
+            "test_an_apply_that_arrives_after_the_fence_never_lands",
+        ),
+    ),
+    Mutant(
+        name="ledger head lock removed",
+        why="two replicas would give out the same revisions",
+        file="server/governor/storage/dialect.py",
+        old="    FROM head FOR UPDATE\n",
+        new="    FROM head\n",
+        caught_by=in_file(
+            "tests/contract/test_postgres.py",
+            "test_what_a_batch_decides_on_is_read_under_the_lock_on_the_head",
+        ),
+    ),
+    Mutant(
+        name="write lock taken late",
+        why="what a batch decides on could change before it is written",
+        file="server/governor/storage/sqlite.py",
+        old='.execute("BEGIN IMMEDIATE")',
+        new='.execute("BEGIN")',
+        caught_by=in_file(
+            "tests/contract/test_sqlite.py",
+            "test_a_transaction_of_the_writer_holds_the_lock_before_it_reads",
+        ),
+    ),
+    Mutant(
+        name="outcome written in two transactions",
+        why="a crash between them would leave an ended execution of a request that still runs",
+        file="server/governor/usecases/settle.py",
+        old="""\
+            committed = await persistently(
+                self._app,
+                self._app.store.commit,
+                Commit(
+                    requests=(progress.request,),
+                    executions=(progress.execution,),
+                    decisions=progress.decisions,
+                ),
+            )
+""",
+        new="""\
+            first = await persistently(
+                self._app,
+                self._app.store.commit,
+                Commit(executions=(progress.execution,), decisions=progress.decisions[:1]),
+            )
+            second = await persistently(
+                self._app,
+                self._app.store.commit,
+                Commit(
+                    requests=(progress.request,),
+                    decisions=progress.decisions[1:] or progress.decisions[:1],
+                ),
+            )
+            committed = second.but(executions=first.executions)
+""",
+        caught_by=in_file(
+            "tests/usecases/test_recovery.py",
+            "test_a_death_at_any_step_costs_no_effect_and_makes_no_second",
+        ),
+    ),
+    Mutant(
+        name="compare-and-set on revisions removed",
+        why="of two who read the same request, the second would undo what the first did",
+        file="server/governor/storage/admission.py",
+        old="        error = self._stale(commit) or self._occupied(commit)\n",
+        new="        error = self._occupied(commit)\n",
+        caught_by=in_file(
+            "tests/contract/test_commits.py",
+            "test_of_two_who_read_the_same_revision_one_wins",
+            "test_of_two_in_one_batch_who_read_the_same_revision_the_first_wins",
+        ),
+    ),
+    Mutant(
+        name="idempotency fingerprint not compared",
+        why="another content under a used request_id would be answered as if it were the first",
+        file="server/governor/storage/admission.py",
+        old="        if known != key.fingerprint:\n",
+        new="        if not known:\n",
+        caught_by=in_file(
+            "tests/contract/test_keys.py", "test_another_content_under_the_same_key_is_refused"
+        ),
+    ),
+    Mutant(
+        name="not seen taken for not applied",
+        why="an order that is still on its way would be carried out beside its successor",
+        file="server/governor/usecases/settle.py",
+        old="            case NotSeen(fenced=True) if self._capabilities.exactly_once:\n",
+        new="            case NotSeen():\n",
+        caught_by=in_file(
+            "tests/usecases/test_settle.py",
+            "test_a_new_life_never_orders_again_from_a_host_without_the_promises",
+        ),
+    ),
+    Mutant(
+        name="the requester counts",
+        why="one person could ask and agree",
+        file="server/governor/domain/approval.py",
+        old="    if voter.person == requester:\n",
+        new="    if not voter.person:\n",
+        caught_by=in_file(
+            "tests/domain/test_approval.py",
+            "test_the_requester_never_votes_under_any_of_their_names",
+        )
+        + in_file("tests/usecases/test_vote.py", "test_the_requester_never_votes_under_no_alias"),
+        is_quick=True,
+    ),
+    Mutant(
+        name="acknowledged before it is on disk",
+        why="a power cut would take back what callers were told",
+        file="server/governor/storage/sqlite.py",
+        old='    "synchronous": 2,\n',
+        new='    "synchronous": 1,\n',
+        caught_by=in_file(
+            "tests/contract/test_sqlite.py", "test_every_pragma_of_the_writer_is_in_force"
+        ),
+        is_quick=True,
+    ),
+    Mutant(
+        name="published though COMMIT failed",
+        why="streams and executions would act on what never became durable",
+        file="server/governor/storage/transaction.py",
+        old="""\
+            if transaction.is_active:
+                transaction.rollback()
+            raise self._unknown(written) from error
+""",
+        new="""\
+            if transaction.is_active:
+                transaction.rollback()
+            self._unknown(written).add_note(str(error))
+""",
+        caught_by=in_file(
+            "tests/contract/test_publishing.py",
+            "test_a_failed_commit_fails_every_waiter_and_nothing_has_happened",
+        ),
+    ),
+    Mutant(
+        name="answered before it is published",
+        why="a caller would not find its own submission in the stream",
+        file="server/governor/storage/writer.py",
+        old="""\
+        self._caught_up(settlement)
+        self._answer(waiters, settlement.answers)
+""",
+        new="""\
+        self._answer(waiters, settlement.answers)
+        self._loop.call_later(0.01, self._caught_up, settlement)
+""",
+        caught_by=in_file(
+            "tests/contract/test_publishing.py",
+            "test_a_caller_goes_on_after_every_listener_has_heard",
+        ),
+    ),
+    Mutant(
+        name="a stream skips what it slept through",
+        why="a subscriber would miss decisions without knowing",
+        file="server/governor/usecases/tail.py",
+        old="""\
+        if not self._entries or self._entries[0].revision > revision + 1:
+            return None
+        skip = revision + 1 - self._entries[0].revision
+""",
+        new="""\
+        if not self._entries:
+            return None
+        skip = max(0, revision + 1 - self._entries[0].revision)
+""",
+        caught_by=in_file(
+            "tests/usecases/test_stream.py",
+            "test_a_stream_resumes_from_any_cursor_without_gap_or_repetition",
+        ),
+    ),
+    Mutant(
+        name="bytes in flight not counted",
+        why="a flood of large requests would take all the memory there is",
+        file="server/governor/wire/admission.py",
+        old="        if self._bytes and self._bytes + size_bytes > bounds.bytes_in_flight_max:\n",
+        new="        if self._bytes < 0:\n",
+        caught_by=in_file(
+            "tests/wire/test_endpoint.py",
+            "test_bytes_beyond_the_bound_are_refused_with_the_bound_until_others_have_gone",
+            "test_an_open_stream_counts_with_the_bytes_of_its_request",
+        ),
+    ),
+)
