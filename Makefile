@@ -27,7 +27,7 @@ PYTEST_ARGS ?=
 
 .PHONY: help
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(INSTALLED) ## Make .venv and install Governor with its tools into it (quick when nothing changed)
@@ -112,6 +112,10 @@ demo: setup ## Play the whole governed loop against a real sidecar and a real ho
 .PHONY: mutants
 mutants: setup ## Break the build on purpose, in many ways, and see which test notices each
 	$(BIN)/python -m tests.mutants
+
+.PHONY: reliability
+reliability: setup ## Measure what docs/reliability.md shows and write it down (SECTIONS="streams memory" for some)
+	$(BIN)/python -m tests.reliability $(SECTIONS) $(if $(SEED),--seed $(SEED))
 
 .PHONY: bench
 bench: setup ## Measure throughput and latency as ratios to this machine's floor

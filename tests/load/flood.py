@@ -15,9 +15,10 @@ import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
+from governance.v1 import governance_service_pb2 as service
 from governance.v1 import governance_service_pb2_grpc, mutation_pb2
 from governor.wire.errors import STATUS_KEY
-from tests.support.deployment import REPOSITORY, submission
+from tests.support.deployment import REPOSITORY, TENANT, Client, submission
 
 CALL_SECONDS_MAX = 60.0
 # Only the stubs' type file knows it.
@@ -55,6 +56,21 @@ def run(flood: Flood) -> Outcome:
         check=True,
     )
     return Outcome(**json.loads(done.stdout))
+
+
+def requests_of(client: Client) -> set[str]:
+    """The ids of all requests there are."""
+    found: set[str] = set()
+    token = ""
+    while True:
+        page = client.call(
+            "ListRequests",
+            service.ListRequestsRequest(tenant=TENANT, page_size=500, page_token=token),
+        )
+        found.update(request.id for request in page.requests)
+        token = page.next_page_token
+        if not token:
+            return found
 
 
 async def _pour(flood: Flood) -> Outcome:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from governance.v1 import governance_service_pb2 as service
 from governance.v1 import request_pb2
 from tests.load import flood
 from tests.load.memory import MEBIBYTE, peak_bytes, resident_bytes
-from tests.support.deployment import TENANT, Client, Deployment
+from tests.support.deployment import Deployment
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="memory is read from /proc, which this system does not have"
@@ -47,7 +46,7 @@ def test_a_flood_of_large_requests_is_refused_in_time_and_what_was_answered_is_k
             after = ann.submit("after", flag="after", wait_seconds=10)
             running.kill()
         with deployment.sidecar():
-            kept = requests_of(ann)
+            kept = flood.requests_of(ann)
 
     assert after.status == request_pb2.REQUEST_STATUS_EXECUTED
     assert outcome.odd == []
@@ -56,18 +55,3 @@ def test_a_flood_of_large_requests_is_refused_in_time_and_what_was_answered_is_k
     assert set(outcome.answered.values()) <= kept
     assert grown < FLOOD_GROWTH_BYTES_MAX
     assert deployment.verify().returncode == 0
-
-
-def requests_of(client: Client) -> set[str]:
-    """The ids of all requests there are."""
-    found: set[str] = set()
-    token = ""
-    while True:
-        page = client.call(
-            "ListRequests",
-            service.ListRequestsRequest(tenant=TENANT, page_size=500, page_token=token),
-        )
-        found.update(request.id for request in page.requests)
-        token = page.next_page_token
-        if not token:
-            return found

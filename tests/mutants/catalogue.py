@@ -235,7 +235,6 @@ MUTANTS = (
         new="        if self._bytes < 0:\n",
         caught_by=in_file(
             "tests/wire/test_endpoint.py",
-            "test_bytes_beyond_the_bound_are_refused_with_the_bound_until_others_have_gone",
             "test_an_open_stream_counts_with_the_bytes_of_its_request",
         ),
     ),

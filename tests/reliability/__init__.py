@@ -1,0 +1,1 @@
+"""`make reliability`: what the page docs/reliability.md shows, measured anew and written down."""
