@@ -220,6 +220,25 @@ async def test_a_full_queue_turns_callers_away(opened: Opener) -> None:
     await store.commit(submission(make_request("later")))
 
 
+async def test_a_queue_full_of_bytes_turns_callers_away_also_for_callers_who_have_left(
+    opened: Opener,
+) -> None:
+    """What a caller who hung up has left waits for the disk like anything else."""
+    store = await opened(limits=StoreLimits(commits_waiting_bytes_max=10_000))
+    large = [
+        submission(make_request(f"request-{number}", payload=bytes(3_000))) for number in range(4)
+    ]
+    leaving = [asyncio.ensure_future(store.commit(commit)) for commit in large[:3]]
+    await asyncio.sleep(0)
+    for each in leaving:
+        each.cancel()
+    with pytest.raises(Overloaded, match="commits_waiting_bytes_max"):
+        await store.commit(large[3])
+    await store.commit(submission(make_request("small")))
+    await store.commit(large[3])
+    assert await store.request(large[0].requests[0].id) is not None
+
+
 async def test_a_batch_has_a_largest_size(opened: Opener) -> None:
     """However many are queued, one transaction takes no more than that."""
     store = await opened(limits=StoreLimits(commits_per_transaction_max=4))

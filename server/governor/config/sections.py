@@ -127,6 +127,10 @@ class Storing(Section):
         default=4_096,
         description="How many commits may wait for the disk before calls are refused.",
     )
+    commits_waiting_bytes_max: MemoryBytes = Field(
+        default=256 * 1_048_576,
+        description="How many bytes of payload they come to, also after their callers have left.",
+    )
     commits_per_transaction_max: Count = Field(
         default=512, description="How many of them become durable together at most."
     )

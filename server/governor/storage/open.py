@@ -108,6 +108,7 @@ async def _open_sqlite(
             snapshots=snapshots,
             head=head,
             waiting_max=limits.commits_waiting_max,
+            waiting_bytes_max=limits.commits_waiting_bytes_max,
             batch_max=limits.commits_per_transaction_max,
             wal_bytes_alarm=limits.wal_bytes_alarm,
         )
@@ -148,6 +149,7 @@ async def _open_postgres(
         snapshots=snapshots,
         head=head,
         waiting_max=limits.commits_waiting_max,
+        waiting_bytes_max=limits.commits_waiting_bytes_max,
         batch_max=limits.commits_per_transaction_max,
         poll_seconds=limits.ledger_poll_seconds_max,
     )

@@ -149,16 +149,22 @@ class PostgresWriter(GroupCommit):
         snapshots: Snapshots,
         head: Head,
         waiting_max: int,
+        waiting_bytes_max: int,
         batch_max: int,
         poll_seconds: float,
     ) -> None:
-        super().__init__(snapshots=snapshots, head=head, waiting_max=waiting_max)
+        super().__init__(
+            snapshots=snapshots,
+            head=head,
+            waiting_max=waiting_max,
+            waiting_bytes_max=waiting_bytes_max,
+        )
         self._engine = engine
         self._dialect = dialect
         self._transactions = transactions
         self._batch_max = batch_max
         self._poll_seconds = poll_seconds
-        # Unbounded by itself: `waiting_max` bounds what is put in.
+        # Unbounded by itself: `waiting_max` and `waiting_bytes_max` bound what is put in.
         self._queue: deque[Waiter] = deque()
         self._woken = asyncio.Event()
         self._should_look = False

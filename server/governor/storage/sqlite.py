@@ -241,16 +241,22 @@ class SqliteWriter(GroupCommit):
         snapshots: Snapshots,
         head: Head,
         waiting_max: int,
+        waiting_bytes_max: int,
         batch_max: int,
         wal_bytes_alarm: int,
     ) -> None:
-        super().__init__(snapshots=snapshots, head=head, waiting_max=waiting_max)
+        super().__init__(
+            snapshots=snapshots,
+            head=head,
+            waiting_max=waiting_max,
+            waiting_bytes_max=waiting_bytes_max,
+        )
         self._engine = writer_engine(path)
         self._connection: Connection | None = None  # of the writer's thread
         self._log = LogWatch(path, bytes_alarm=wal_bytes_alarm)
         self._transactions = transactions
         self._batch_max = batch_max
-        # Unbounded by itself: `waiting_max` bounds what is put in.
+        # Unbounded by itself: `waiting_max` and `waiting_bytes_max` bound what is put in.
         self._gathered: deque[Waiter] = deque()
         self._idle = asyncio.Event()
         self._idle.set()

@@ -26,6 +26,7 @@ class StoreLimits:
     """
 
     commits_waiting_max: int = 4_096
+    commits_waiting_bytes_max: int = 256 * 1_048_576
     commits_per_transaction_max: int = 512
     snapshot_bytes_max: int = 64 * 1_048_576
     readers_max: int = 4

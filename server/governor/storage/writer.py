@@ -40,11 +40,7 @@ class Waiter:
     commit: Commit
     future: asyncio.Future[Committed]
     since: float  # in the loop's time
-
-    @property
-    def payload_bytes(self) -> int:
-        """How much of a batch's memory it takes; the rest of a commit is small."""
-        return sum(len(request.content.payload.data) for request in self.commit.requests)
+    payload_bytes: int  # nearly all of the memory it takes, where it takes much
 
 
 def taken_from(
@@ -65,13 +61,17 @@ def taken_from(
 class GroupCommit(ABC):
     """The event loop's side of the one writer; a backend brings the other side."""
 
-    def __init__(self, *, snapshots: Snapshots, head: Head, waiting_max: int) -> None:
+    def __init__(
+        self, *, snapshots: Snapshots, head: Head, waiting_max: int, waiting_bytes_max: int
+    ) -> None:
         self.head = head
         self.failures: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
         self._snapshots = snapshots
         self._waiting = 0
         self._waiting_max = waiting_max
+        self._waiting_bytes = 0
+        self._waiting_bytes_max = waiting_bytes_max
         self._listeners: list[Listener] = []
         self._observer: Observer | None = None
         self._closed = False
@@ -97,9 +97,14 @@ class GroupCommit(ABC):
             raise StoreUnavailable("the store is closed")
         if self._waiting >= self._waiting_max:
             raise Overloaded("commits_waiting_max", self._waiting_max)
+        payload_bytes = sum(len(request.content.payload.data) for request in commit.requests)
+        # Counted here and not by the call alone: a caller who leaves leaves the commit behind.
+        if self._waiting and self._waiting_bytes + payload_bytes > self._waiting_bytes_max:
+            raise Overloaded("commits_waiting_bytes_max", self._waiting_bytes_max)
         self._waiting += 1
+        self._waiting_bytes += payload_bytes
         future: asyncio.Future[Committed] = self._loop.create_future()
-        self._enqueue(Waiter(commit, future, self._loop.time()))
+        self._enqueue(Waiter(commit, future, self._loop.time(), payload_bytes))
         return await future
 
     async def refresh(self, since: Revision) -> bool:
@@ -149,6 +154,7 @@ class GroupCommit(ABC):
 
     def _answer(self, waiters: Sequence[Waiter], answers: Sequence[Answer]) -> None:
         self._waiting -= len(waiters)
+        self._waiting_bytes -= sum(waiter.payload_bytes for waiter in waiters)
         for waiter, answer in zip(waiters, answers, strict=True):
             if isinstance(answer, StoreUnavailable):
                 self.failures[cause_name(answer)] += 1
