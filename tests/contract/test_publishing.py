@@ -7,11 +7,12 @@ import pytest
 
 from governor.domain.errors import Overloaded, StoreUnavailable
 from governor.domain.request import Status
-from governor.domain.values import Revision
+from governor.domain.values import ExecutionId, Revision
+from governor.storage import reader as reading
 from governor.storage.store import SqlStore, StoreLimits
 from governor.storage.writer import PAYLOAD_BYTES_PER_BATCH
 from governor.usecases.ports import Batch, Committed, RequestQuery
-from tests.support.backends import Backend, Opener, Turnstile
+from tests.support.backends import WAIT_SECONDS_MAX, Backend, Opener, Turnstile
 from tests.support.builders import (
     change,
     make_execution,
@@ -237,6 +238,32 @@ async def test_a_queue_full_of_bytes_turns_callers_away_also_for_callers_who_hav
     await store.commit(submission(make_request("small")))
     await store.commit(large[3])
     assert await store.request(large[0].requests[0].id) is not None
+
+
+async def test_reads_whose_callers_have_left_are_bounded_as_well(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read goes on without its caller, so that callers who hang up at once could pile them up."""
+    monkeypatch.setattr(reading, "READS_WAITING_MAX", 3)
+    request = (await store.commit(submission())).requests[0]
+    leaving = [asyncio.ensure_future(store.executions_of(request.id)) for _ in range(3)]
+    await asyncio.sleep(0)
+    for each in leaving:
+        each.cancel()
+    with pytest.raises(Overloaded, match="READS_WAITING_MAX"):
+        await store.executions_of(request.id)
+    unknown = [asyncio.ensure_future(store.execution(ExecutionId(f"ex-{n}"))) for n in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="READS_WAITING_MAX"):
+        await store.execution(ExecutionId("ex-more"))
+    await asyncio.gather(*leaving, *unknown, return_exceptions=True)
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while True:
+            try:
+                assert await store.executions_of(request.id) == ()
+                break
+            except Overloaded:
+                await asyncio.sleep(0)
 
 
 async def test_a_batch_has_a_largest_size(opened: Opener) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from governor.domain.errors import StoreUnavailable
+from governor.domain.errors import Overloaded, StoreUnavailable
 from governor.storage.store import SqlStore
 from governor.telemetry.instruments import Instruments, StoreVitals
 
@@ -21,7 +21,7 @@ async def measure(store: SqlStore, instruments: Instruments) -> None:
     while True:
         try:
             instruments.pending_counted(await store.pending_counts())
-        except StoreUnavailable as error:
+        except (StoreUnavailable, Overloaded) as error:
             log.warning("the pending requests could not be counted", exc_info=error)
         await asyncio.sleep(PENDING_COUNTED_SECONDS)
 

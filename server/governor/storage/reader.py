@@ -9,7 +9,7 @@ from sqlalchemy import Row, Select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from governor.domain.errors import RequestIdReused, StoreUnavailable
+from governor.domain.errors import Overloaded, RequestIdReused, StoreUnavailable
 from governor.domain.execution import Execution
 from governor.domain.request import MutationRequest, PendingReason
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
@@ -31,6 +31,9 @@ _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 
 _SELECT_MAX: Final = 256
+READS_WAITING_MAX: Final = 4_096
+"""How many reads may wait for a connection, and how many names to be looked up. Callers are bounded
+elsewhere, but a read goes on when its caller has left."""
 
 
 class Gathered(Generic[_K, _V]):
@@ -48,6 +51,8 @@ class Gathered(Generic[_K, _V]):
     async def get(self, key: _K) -> _V | None:
         future = self._asked.get(key)
         if future is None:
+            if len(self._asked) >= READS_WAITING_MAX:
+                raise Overloaded("READS_WAITING_MAX", READS_WAITING_MAX)
             future = self._asked[key] = asyncio.get_running_loop().create_future()
             if self._running is None:
                 self._running = asyncio.create_task(self._run())
@@ -71,7 +76,7 @@ class Gathered(Generic[_K, _V]):
 
 
 class Reader:
-    """Selects and maps. Raises StoreUnavailable and nothing of the driver's."""
+    """Selects and maps. Raises StoreUnavailable, Overloaded and nothing of the driver's."""
 
     def __init__(self, engine: AsyncEngine, snapshots: Snapshots) -> None:
         self._engine = engine
@@ -168,6 +173,8 @@ class Reader:
 
     async def _select(self, statement: Select[Any]) -> Sequence[Row[Any]]:
         """A caller who leaves does not interrupt the read: drivers lose connections that way."""
+        if len(self._reading) >= READS_WAITING_MAX:
+            raise Overloaded("READS_WAITING_MAX", READS_WAITING_MAX)
         reading = asyncio.create_task(self._read(statement))
         self._reading.add(reading)
         reading.add_done_callback(self._read_ended)

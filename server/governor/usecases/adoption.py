@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from governor.domain.errors import StoreUnavailable
+from governor.domain.errors import Overloaded, StoreUnavailable
 from governor.domain.request import MutationRequest
 from governor.usecases.app import App
 
@@ -63,7 +63,7 @@ class Adoption:
             await self._app.clock.sleep(pause)
             try:
                 adopted = await self.adopt()
-            except StoreUnavailable as unavailable:
+            except (StoreUnavailable, Overloaded) as unavailable:
                 if not self._is_failing:
                     log.warning("nothing can be taken over for now", exc_info=unavailable)
                 self._is_failing = True
