@@ -22,6 +22,7 @@ from governor.telemetry.traceparent import parse
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, Heartbeat
 from governor.usecases.ports import Order
+from governor.wire.limits import WireLimits
 from governor.wire.reading import Item, frame
 from governor.wire.rpcs import Streaming, Unary
 from tests.host.scripted_engine import Error, scripted_engine
@@ -107,6 +108,19 @@ async def test_only_faults_of_the_server_are_errors_of_its_spans(
     assert attributes.get("error.type") == (code if is_fault else None)
     assert (span.status.status_code is StatusCode.ERROR) == is_fault
     assert not span.events, "no exception's text leaves in a span"
+
+
+async def test_a_call_that_is_turned_away_unread_is_told_like_any_other(tmp_path: Path) -> None:
+    told = recorded()
+    nobody = WireLimits(calls_running_max=0)
+    async with serving(
+        tmp_path, calls=[executing()], telemetry=told.telemetry, bounds=nobody
+    ) as served:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await served.call("Execute", ASKED, metadata=(*ALICE, ("traceparent", REMOTE)))
+    span = told.span(METHOD)
+    assert span.parent == parse(REMOTE)
+    assert dict(span.attributes or {})["rpc.response.status_code"] == "RESOURCE_EXHAUSTED"
 
 
 async def test_the_duration_has_the_attributes_of_the_span(tmp_path: Path) -> None:
