@@ -168,7 +168,7 @@ async def test_one_item_that_fails_does_not_hold_up_the_others_and_is_tried_agai
         async def breaks(_: Commit) -> None:
             raise ZeroDivisionError
 
-        sidecar.store.interruptions.extend([breaks, StoreUnavailable("gone")])
+        sidecar.store.interruptions.extend([breaks, RuntimeError("a fault of this item")])
         with caplog.at_level(logging.ERROR):
             assert await sidecar.timers.run_due() == 3
 
@@ -180,12 +180,23 @@ async def test_one_item_that_fails_does_not_hold_up_the_others_and_is_tried_agai
         assert await sidecar.timers.run_due() == 2
 
 
+async def test_a_store_that_is_away_postpones_nobody(sidecar: Governed) -> None:
+    """It is no fault of an item: the look ends, and the next one begins with the same item."""
+    request = await sidecar.submit(risk=Risk.MEDIUM)
+    sidecar.clock.advance(sidecar.app.limits.request_lifetime_seconds)
+    sidecar.store.interruptions.append(StoreUnavailable("gone"))
+    with pytest.raises(StoreUnavailable):
+        await sidecar.timers.run_due()
+    assert await sidecar.timers.run_due() == 1
+    assert (await sidecar.now(request)).status is Status.EXPIRED
+
+
 async def test_what_is_postponed_is_not_looked_at_in_a_hurry(sidecar: Governed) -> None:
     """It stays due in the store. Whoever slept until the next thing due would not sleep at all."""
     await sidecar.submit(risk=Risk.HIGH, expires_at=in_seconds(sidecar, 60))
     assert await sidecar.timers.next_moment() == in_seconds(sidecar, 60)
     sidecar.clock.advance(60)
-    sidecar.store.interruptions.append(StoreUnavailable("gone"))
+    sidecar.store.interruptions.append(RuntimeError("a fault of this item"))
 
     assert await sidecar.timers.run_due() == 0
 

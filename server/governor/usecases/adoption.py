@@ -61,6 +61,8 @@ class Adoption:
         pause = self._app.limits.lease_seconds / ADOPTIONS_PER_LEASE
         while True:
             await self._app.clock.sleep(pause)
+            if self._app.executions.is_stopping:
+                return  # what would be adopted now would not be seen to
             try:
                 adopted = await self.adopt()
             except (StoreUnavailable, Overloaded) as unavailable:
@@ -69,5 +71,5 @@ class Adoption:
                 self._is_failing = True
                 continue
             self._is_failing = False
-            if adopted and not self._app.executions.is_stopping:
+            if adopted:
                 log.warning("%d requests of a replica that is gone were taken over", adopted)

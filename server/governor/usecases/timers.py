@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from governor.domain.errors import Conflict
+from governor.domain.errors import Conflict, Overloaded, StoreUnavailable
 from governor.domain.request import MutationRequest, PendingReason, Status
 from governor.domain.values import Micros, RequestId
 from governor.domain.workflow import Advance, expired, reason_resolved
@@ -82,6 +82,8 @@ class Timers:
             await self._app.store.commit(Commit(requests=(step.request,), decisions=step.decisions))
         except Conflict:
             return False  # somebody changed it meanwhile: the next look decides anew
+        except (StoreUnavailable, Overloaded):
+            raise  # no fault of this item: the next look begins where this one ends
         except Exception:
             pause = round(self._app.limits.timer_retry_seconds * MICROS)
             self._postponed[id] = Micros(now + pause)

@@ -1,6 +1,6 @@
 """Whose turn it is: one holder per state, and a line of approved requests behind it."""
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 
 from governor.domain.request import Slot
 from governor.domain.values import RequestId
@@ -16,7 +16,7 @@ class Turns:
     def __init__(self) -> None:
         self._holders: dict[Slot, str] = {}
         self._slots: dict[str, Slot] = {}  # the same, the other way round
-        self._lines: dict[Slot, deque[RequestId]] = {}
+        self._lines: dict[Slot, OrderedDict[RequestId, None]] = {}
         self._ready: deque[Slot] = deque()
         self._submitting: Counter[Slot] = Counter()
 
@@ -41,15 +41,16 @@ class Turns:
 
     def join(self, slot: Slot, id: RequestId) -> None:
         """The request takes its place at the end of the line, once."""
-        line = self._lines.setdefault(slot, deque())
-        if id not in line:
-            line.append(id)
+        line = self._lines.setdefault(slot, OrderedDict())
+        line[id] = None
         if slot not in self._holders and len(line) == 1:
             self._ready.append(slot)
 
     def rejoin(self, slot: Slot, id: RequestId) -> None:
         """Back to the head of the line; whoever still holds the state keeps it until freed."""
-        self._lines.setdefault(slot, deque()).appendleft(id)
+        line = self._lines.setdefault(slot, OrderedDict())
+        line[id] = None
+        line.move_to_end(id, last=False)
         if slot not in self._holders:
             self._ready.append(slot)
 
@@ -60,7 +61,7 @@ class Turns:
             if slot in self._holders or slot not in self._lines:
                 continue
             line = self._lines[slot]
-            id = line.popleft()
+            id, _ = line.popitem(last=False)
             if not line:
                 del self._lines[slot]
             self.occupy(slot, id)

@@ -59,6 +59,12 @@ class Waiters:
                 for watch in self._watches.get(request.id, ()):
                     watch.show(request)
 
+    def look_again(self) -> None:
+        """Everybody who waits asks anew whether there is something to wait for."""
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.show_that_it_changed()
+
     @contextmanager
     def watching(self, request: MutationRequest) -> Iterator[Watch]:
         """Sees every change that is published from now on. Raises Overloaded."""
@@ -109,8 +115,15 @@ async def come_to_rest(app: App, request: MutationRequest, seconds: float) -> Mu
     """The request once it has ended or waits for somebody, at the latest after `seconds`."""
     # It may be an earlier call's answer: start from what stands now.
     current = await app.store.request(request.id) or request
+
+    def rests(now: MutationRequest) -> bool:
+        # Of a server that goes down, only what executes already may still come to something.
+        return is_at_rest(now) or (
+            app.executions.is_stopping and now.status is not Status.EXECUTING
+        )
+
     rested, _ = await wait_until(
-        app, current, is_at_rest, timeout_seconds=min(seconds, app.limits.wait_seconds_max)
+        app, current, rests, timeout_seconds=min(seconds, app.limits.wait_seconds_max)
     )
     return rested
 
