@@ -47,6 +47,7 @@ from governor.usecases.commands import (
 )
 from governor.usecases.dependencies import Dependencies
 from governor.usecases.execution_manager import ExecutionManager
+from governor.usecases.host_standing import Standing
 from governor.usecases.ports import Entry
 from governor.usecases.tail import Tail
 from governor.usecases.timers import Timers
@@ -111,6 +112,7 @@ class Governed:
         self.is_dead = asyncio.Event()
         self.app: App
         self.store: WatchedStore
+        self.standing: Standing
         self.executions: ExecutionManager
         self.timers: Timers
         self.dependencies: Dependencies
@@ -129,6 +131,7 @@ class Governed:
         self.store = WatchedStore(real)
         tail = Tail(head=self.store.head.revision, entries_max=self._limits.tail_entries_max)
         waiters = Waiters(waiters_max=self._limits.waiters_max)
+        self.standing = Standing()
         self.executions, self.timers, self.dependencies, self.adoption = (
             ExecutionManager(),
             Timers(),
@@ -144,6 +147,7 @@ class Governed:
             ids=self.ids,
             tracing=self.tracing,
             executions=self.executions,
+            standing=self.standing,
             waiters=waiters,
             tail=tail,
             limits=self._limits,
@@ -151,6 +155,7 @@ class Governed:
         )
         self.store.listen(tail.publish)
         self.store.listen(waiters.publish)
+        self.standing.attach(self.app)
         self.executions.attach(self.app)
         self.dependencies.attach(self.app)
         self.timers.attach(self.app)
@@ -158,6 +163,7 @@ class Governed:
 
     async def start(self) -> None:
         """Takes up what a former life left."""
+        await self.standing.start()
         await self.adoption.start()
         if self.host.is_reachable:
             await self.host.capabilities()
@@ -177,6 +183,7 @@ class Governed:
         await self.timers.stop()
         await self.dependencies.stop()
         await self.executions.drain(0)
+        await self.standing.stop()
         await self.store.close()
 
     async def crash(self) -> None:

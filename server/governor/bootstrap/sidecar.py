@@ -21,6 +21,7 @@ from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
 from governor.usecases.dependencies import Dependencies
 from governor.usecases.execution_manager import ExecutionManager
+from governor.usecases.host_standing import Standing
 from governor.usecases.ports import no_failpoints
 from governor.usecases.tail import Tail
 from governor.usecases.timers import Timers
@@ -70,6 +71,7 @@ async def _start(
         ids=ids,
         tracing=telemetry.tracing,
         executions=ExecutionManager(),
+        standing=Standing(),
         waiters=Waiters(waiters_max=limits.waiters_max),
         tail=Tail(head=store.head.revision, entries_max=limits.tail_entries_max),
         limits=limits,
@@ -103,16 +105,19 @@ async def _begin(
     if telemetry.instruments is not None:
         measuring = asyncio.create_task(measure(store, telemetry.instruments))
         open_parts.callback(measuring.cancel)
+    app.standing.attach(app)
     app.executions.attach(app)
     dependencies.attach(app)
     timers.attach(app)
     adoption.attach(app, app.executions.take_up, dependencies.take_up)
+    open_parts.push_async_callback(app.standing.stop)
     open_parts.push_async_callback(timers.stop)
     open_parts.push_async_callback(dependencies.stop)
     open_parts.push_async_callback(app.executions.drain, 0.0)
     open_parts.push_async_callback(adoption.stop)
     # Whoever finds the address taken must not have touched what the other one executes.
     server.bind()
+    await app.standing.start()
     await adoption.start()
     timers.start()
     await server.start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -27,7 +28,7 @@ from governor.host.connection import (
 from governor.telemetry.calls import Call, inside
 from governor.telemetry.providers import OFF, Telemetry
 from governor.telemetry.traceparent import TRACEPARENT, parse
-from governor.usecases.ports import Capabilities, Order, Validation
+from governor.usecases.ports import Capabilities, HostCondition, Order, Validation
 
 __all__ = ["HostClient", "HostTls"]
 
@@ -38,6 +39,8 @@ OK: Final = grpc.StatusCode.OK.name
 CANCELLED: Final = grpc.StatusCode.CANCELLED.name
 UNREADABLE: Final = "UNREADABLE_ANSWER"
 CLIENT_FAULT: Final = "CLIENT_FAULT"
+LINEAGE: Final = re.compile(r"[ -~]{0,256}")
+"""As it can be named by whoever is to trust it."""
 
 Answer = TypeVar("Answer")
 Response = TypeVar("Response", bound=Message)
@@ -63,6 +66,7 @@ class HostClient:
         self._validate = self._method("ValidateMutation")
         self._apply = self._method("ApplyMutation")
         self._lookup = self._method("LookupMutation")
+        self._listeners: list[Callable[[Capabilities], None]] = []
         self._known: Capabilities | None = None
         self._is_current = False
         self._asking = asyncio.Lock()
@@ -75,7 +79,16 @@ class HostClient:
     def known_capabilities(self) -> Capabilities | None:
         return self._known
 
+    @property
+    def condition(self) -> HostCondition:
+        return HostCondition()
+
+    def listen(self, listener: Callable[[Capabilities], None]) -> None:
+        self._listeners.append(listener)
+
     async def capabilities(self) -> Capabilities:
+        if self._known is not None and self._is_current:
+            return self._known
         if self._watching is None:
             self._watching = asyncio.create_task(watch(self._channel, self._connection_changed))
         async with self._asking:
@@ -87,6 +100,8 @@ class HostClient:
                 except BaseException:
                     self._is_current = False
                     raise
+                for listener in self._listeners:
+                    listener(self._known)
             return self._known
 
     async def state_version(self, tenant: str, state: StateRef) -> str:
@@ -238,6 +253,8 @@ class HostClient:
                 contract_version=promised.contract_version,
                 expected=codec.CONTRACT_VERSION,
             )
+        if not LINEAGE.fullmatch(promised.lineage_id):
+            raise HostUnavailable("the host announces a lineage_id that is none")
         return promised
 
     def _connection_changed(self, is_connected: bool) -> None:
