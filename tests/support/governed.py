@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from governor.domain.approval import VoteKind
+from governor.domain.decision import Category
 from governor.domain.execution import Execution
 from governor.domain.request import (
     Content,
@@ -31,6 +32,7 @@ from governor.usecases import execute as executing
 from governor.usecases import resolve as resolving
 from governor.usecases import submit as submitting
 from governor.usecases import supersede as superseding
+from governor.usecases import trust as trusting
 from governor.usecases import vote as voting
 from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
@@ -44,6 +46,8 @@ from governor.usecases.commands import (
     Submit,
     Submitted,
     Supersede,
+    Trusted,
+    TrustHost,
 )
 from governor.usecases.dependencies import Dependencies
 from governor.usecases.execution_manager import ExecutionManager
@@ -374,6 +378,16 @@ class Governed:
         )
         return await resolving.resolve_execution(self.app, caller(actor), command)
 
+    async def trust(self, actor: str, lineage_id: str, *, key: str | None = None) -> Trusted:
+        """Says that somebody has looked at the host."""
+        command = TrustHost(
+            request_id=key or self.next_key(),
+            tenant=TENANT,
+            lineage_id=lineage_id,
+            reason=Reason(code="LOOKED"),
+        )
+        return await trusting.trust_host(self.app, caller(actor), command)
+
     def next_key(self) -> str:
         """An idempotency key that nobody used."""
         return f"call-{next(self._calls)}"
@@ -398,6 +412,14 @@ class Governed:
         """All entries, oldest first."""
         stored = await self.store.entries(after=Revision(after), limit=_LEDGER_MAX)
         return [decode_entry(entry.data) for entry in stored]
+
+    async def about_the_host(self) -> list[str]:
+        """The decisions about the host, as `code REASON`."""
+        return [
+            f"{entry.decision.code.text} {entry.decision.reason.code}"
+            for entry in await self.ledger()
+            if entry.decision.code.category is Category.HOST and entry.decision.reason
+        ]
 
     async def history(self, request: MutationRequest | RequestId) -> list[str]:
         """The decisions about a request, as `CATEGORY code`."""

@@ -53,6 +53,10 @@ class WatchedStore:
             await interruption(commit)
         return await self._commit(commit)
 
+    async def committed_behind(self, commit: Commit) -> Committed:
+        """Commits as an interruption does: none of those to come is meant for it."""
+        return await self._commit(commit)
+
     @property
     def head(self) -> Head:
         return self._store.head
