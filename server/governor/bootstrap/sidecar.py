@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from governor import failpoints
-from governor.bootstrap.measuring import measure
+from governor.bootstrap.measuring import health_of, measure
 from governor.bootstrap.parts import bounds_of, host_of, migrates, promises_of, server_of
 from governor.bootstrap.refusals import refusals_told
 from governor.bootstrap.started import Started
@@ -86,6 +86,7 @@ async def _start(
         policy=policy,
         directory=directory,
         host_promises=await promises_of(host),
+        hold=app.standing.current.hold,
         is_armed=armed is not no_failpoints,
     )
 
@@ -105,6 +106,7 @@ async def _begin(
     if telemetry.instruments is not None:
         measuring = asyncio.create_task(measure(store, telemetry.instruments))
         open_parts.callback(measuring.cancel)
+        telemetry.instruments.observe_host(lambda: health_of(app))
     app.standing.attach(app)
     app.executions.attach(app)
     dependencies.attach(app)

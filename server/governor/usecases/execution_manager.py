@@ -33,6 +33,7 @@ from governor.usecases.patience import persistently
 from governor.usecases.ports import (
     Batch,
     Capabilities,
+    Circuit,
     Commit,
     Committed,
     ExecutionQuery,
@@ -204,6 +205,7 @@ class ExecutionManager:
             and request.content.execution_mode is ExecutionMode.AUTOMATIC
             and not self._stopping
             and self._app.standing.allows
+            and self._app.host.condition.circuit is Circuit.CLOSED
             and self._turns.may_jump_in(slot)
             and self._has_room()
         )
