@@ -107,7 +107,7 @@ def test_a_try_that_was_given_up_lets_the_next_one_try(bench: Bench) -> None:
 
 
 def test_calls_from_before_it_opened_end_without_a_word(bench: Bench) -> None:
-    """A crowd that times out together lengthens no pause, and is not taken for the one that tries."""
+    """A crowd that times out together lengthens no pause and is not taken for the try."""
     crowd = [bench.breaker.admit() for _ in range(20)]
     for is_probe in crowd[:-1]:
         bench.breaker.ended(answered=False, is_probe=is_probe)
