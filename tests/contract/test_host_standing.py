@@ -6,6 +6,7 @@ from governor.domain.decision import Category, Code, Decision, decide
 from governor.domain.errors import Conflict
 from governor.domain.host_standing import (
     UNMET,
+    HoldCode,
     HostStanding,
     Stance,
     promise_broken,
@@ -14,7 +15,9 @@ from governor.domain.host_standing import (
     trusted,
 )
 from governor.domain.values import GOVERNOR, Reason, Revision
+from governor.storage.dialect import PostgresDialect, SqliteDialect
 from governor.storage.findings import Fault
+from governor.storage.standing import hold_after_restore
 from governor.storage.store import SqlStore
 from governor.usecases.ports import Batch, Commit, Committed, DecisionFilter
 from tests.contract.test_verify import examine, faults
@@ -23,6 +26,7 @@ from tests.support.builders import (
     ALICE,
     START,
     change,
+    encode_entry,
     make_execution,
     make_key,
     make_request,
@@ -242,3 +246,32 @@ async def test_an_entry_about_the_host_that_names_a_request_is_found(
     decision = decide(Code.HOST_HELD, request, actor=GOVERNOR, at=START)
     await store.commit(change(request).but(decisions=(decision,)))
     assert Fault.ENTRY_SUBJECT in faults((await examine(backend))[0])
+
+
+# ---------------------------------------------------------------- after a restoration
+
+
+@pytest.mark.parametrize("was_met", [False, True], ids=["never met", "trusted before"])
+async def test_a_restored_store_is_left_with_its_host_held(
+    opened: Opener, backend: Backend, was_met: bool
+) -> None:
+    """Before anybody opens it: so nobody is given the time to execute anything."""
+    before = await opened()
+    if was_met:
+        await see(before, "one")
+    size = before.head.revision
+    await before.close()
+
+    dialect = SqliteDialect() if backend.is_sqlite else PostgresDialect()
+    async with backend.intruder() as connection:
+        written = await connection.run_sync(
+            hold_after_restore, now=START, dialect=dialect, encode=encode_entry
+        )
+    restored = await opened()
+    assert restored.head == written.head
+    assert restored.head.revision == size + 1
+    standing = await restored.host_standing()
+    assert standing.hold is not None
+    assert standing.hold.code is HoldCode.STORE_RESTORED
+    assert standing.lineage_id == ("one" if was_met else "")
+    assert (await examine(backend))[0] == []
