@@ -316,7 +316,7 @@ class Client:
         request = governance_service_pb2.GetRequestRequest(id=id)
         return list(self.call("GetRequest", request).executions)
 
-    def decisions(self, *ids: str) -> list[decision_pb2.Decision]:
+    def decisions(self, *ids: str, include_host: bool = False) -> list[decision_pb2.Decision]:
         """The decisions about some requests, or all there are, oldest first."""
         found: list[decision_pb2.Decision] = []
         token = ""
@@ -325,7 +325,7 @@ class Client:
                 "ListDecisions",
                 governance_service_pb2.ListDecisionsRequest(
                     filter=governance_service_pb2.DecisionFilter(
-                        tenant=TENANT, mutation_request_ids=ids
+                        tenant=TENANT, mutation_request_ids=ids, include_host=include_host
                     ),
                     page_size=1000,
                     page_token=token,

@@ -34,6 +34,8 @@ async def check_everything(sidecar: Governed) -> None:
     ledger = await sidecar.ledger()
     about: dict[RequestId, list[Entry]] = {}
     for entry in ledger:
+        if entry.decision.code.category is Category.HOST:
+            continue
         about.setdefault(entry.decision.request_id, []).append(entry)
     requests = [
         await sidecar.now(request)

@@ -148,6 +148,14 @@ async def test_nothing_new_is_executed_and_all_else_goes_on(tmp_path: Path) -> N
         assert await sidecar.about_the_host() == ["trusted FIRST_SEEN", "held LINEAGE_CHANGED"]
 
 
+async def test_a_held_host_need_not_be_reached_to_say_so(tmp_path: Path) -> None:
+    async with with_host(tmp_path) as sidecar:
+        await restore_host(sidecar)
+        request = await sidecar.submit(execution_mode=ON_EXECUTE)
+        sidecar.host.is_reachable = False
+        await sidecar.changes_nothing(sidecar.execute(OTTO, request), HostHeld)
+
+
 async def test_a_host_that_must_be_asked_for_the_version_is_not_asked_either(
     tmp_path: Path,
 ) -> None:

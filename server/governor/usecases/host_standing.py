@@ -96,13 +96,17 @@ class Standing:
 
         Asked before anything that rests on the host's memory. Raises HostHeld, HostUnavailable.
         """
-        capabilities = await self._app.host.capabilities()
-        self._judge_lineage(capabilities.lineage_id)
-        # The first lineage is durable before the first order, a hold before what follows from it.
-        while self._tasks:
+        while True:
+            if not self._tasks:
+                self.check()  # whoever is held need not be reached
+            capabilities = await self._app.host.capabilities()
+            self._judge_lineage(capabilities.lineage_id)
+            if not self._tasks:
+                self.check()
+                return capabilities
+            # The first lineage is durable before the first order, a hold before what follows from
+            # it. By then it may be another host that would answer.
             await asyncio.wait(set(self._tasks))
-        self.check()
-        return capabilities
 
     # --- What happens ---------------------------------------------------------------------------
 
