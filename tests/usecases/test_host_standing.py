@@ -326,6 +326,32 @@ async def test_a_restored_store_holds_the_host_from_the_first_moment(tmp_path: P
         assert (await sidecar.now(request)).status is Status.EXECUTED
 
 
+async def test_what_a_restored_store_was_executing_is_looked_up_once_the_host_is_trusted(
+    tmp_path: Path,
+) -> None:
+    """This host forgot nothing: it is the store that went back in time."""
+    async with with_host(tmp_path) as sidecar:
+        sidecar.host.answers.shut()
+        request = await sidecar.submit()
+        await sidecar.quiet()
+        stance = store_restored(await sidecar.store.host_standing(), now=sidecar.clock.now())
+        await sidecar.store.commit(Commit(decisions=(stance.decision,), standing=stance.standing))
+        await sidecar.crash()
+        sidecar.host.answers.open()
+        sidecar.host.calls.clear()
+        await sidecar.open()
+        await sidecar.start()
+        await sidecar.pass_time(LONG_ENOUGH)
+        assert (await sidecar.now(request)).status is Status.EXECUTING
+        assert sidecar.host.calls == []
+
+        await sidecar.trust(OTTO, "one")
+        await sidecar.pass_time(10)
+        assert (await sidecar.now(request)).status is Status.EXECUTED
+        assert [call.kind for call in sidecar.host.calls] == [Kind.LOOKUP]
+        assert len(sidecar.host.effects) == 1
+
+
 # ---------------------------------------------------------------- giving trust
 
 

@@ -2,8 +2,8 @@
 
 Four things are held against each other: the entries' bytes, the tree over them, the rows of
 requests, executions and the host's standing, and a checkpoint that was kept outside. Whoever can
-write the database can make the first three agree; only the last is out of their reach. SQLite's file
-is held against itself as well: hashes do not reach the pages of its indexes.
+write the database can make the first three agree; only the last is out of their reach. SQLite's
+file is held against itself as well: hashes do not reach the pages of its indexes.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

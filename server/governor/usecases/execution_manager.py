@@ -440,6 +440,7 @@ class ExecutionManager:
         fenced as it may be, and it would be released and executed anew.
         """
         app = self._app
+        await app.standing.restoration_looked_at()
         request = await persistently(app, app.store.request, id)
         if request is None or request.status is not Status.EXECUTING:
             return

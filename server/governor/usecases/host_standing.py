@@ -11,6 +11,7 @@ from governor.domain.execution import Execution, NotSeen, Outcome
 from governor.domain.host_standing import (
     UNMET,
     Hold,
+    HoldCode,
     HostStanding,
     Stance,
     promise_broken,
@@ -45,6 +46,7 @@ class Standing:
         self._comparisons: set[asyncio.Task[None]] = set()
         self._recording = asyncio.Lock()
         self._recordings = 0
+        self._changed = asyncio.Event()
 
     # --- Life -----------------------------------------------------------------------------------
 
@@ -107,6 +109,15 @@ class Standing:
             # The first lineage is durable before the first order, a hold before what follows from
             # it. By then it may be another host that would answer.
             await asyncio.wait(set(self._tasks))
+
+    async def restoration_looked_at(self) -> None:
+        """Returns unless the host is held for a restored store, or as soon as it is not any more.
+
+        What was executing when the backup was made is found out from the host, as after a crash,
+        once a person has said that it is the one.
+        """
+        while (hold := self.current.hold) and hold.code is HoldCode.STORE_RESTORED:
+            await self._changed.wait()
 
     # --- What happens ---------------------------------------------------------------------------
 
@@ -177,6 +188,8 @@ class Standing:
             self._look_whether_lifted()
 
     def _look_whether_lifted(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
         was_allowed, self._was_allowed = self._was_allowed, self.allows
         if self._was_allowed and not was_allowed:
             for go_on in self._lifted:
