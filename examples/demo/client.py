@@ -179,8 +179,11 @@ class Client:
         page_token = ""
         while True:
             asked = service.ListDecisionsRequest(
+                # The host's own are about no request: they come with the whole ledger alone.
                 filter=service.DecisionFilter(
-                    tenant=self._tenant, mutation_request_ids=request_ids
+                    tenant=self._tenant,
+                    mutation_request_ids=request_ids,
+                    include_host=not request_ids,
                 ),
                 page_size=PAGE_DECISIONS,
                 page_token=page_token,
@@ -201,7 +204,7 @@ class Client:
         """
         asked = service.StreamDecisionsRequest(
             after_revision=after_revision,
-            filter=service.DecisionFilter(tenant=self._tenant),
+            filter=service.DecisionFilter(tenant=self._tenant, include_host=True),
             store_id=store_id,
         )
         call = self._stub.StreamDecisions(asked, metadata=(("governor-actor", self.actor),))

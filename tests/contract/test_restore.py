@@ -14,6 +14,7 @@ import pytest_asyncio
 from sqlalchemy import make_url
 
 from governor.domain.errors import StoreUnavailable
+from governor.domain.host_standing import HoldCode
 from governor.domain.ledger import Checkpoint
 from governor.domain.values import RequestId
 from governor.storage import migrate as migrations
@@ -55,6 +56,7 @@ def restoration(reported: list[Finding] | None = None, **fields: Any) -> Restora
     wanted: dict[str, Any] = {
         "store_id": NEW_ID,
         "at": START,
+        "encode": encode_entry,
         "decode": decode_entry,
         "report": (reported if reported is not None else []).append,
         "progress": unheard,
@@ -342,7 +344,10 @@ async def test_a_restored_file_is_the_backup_under_a_new_id_and_can_be_written_o
     assert names_in(backup.parent) == {"backup.db", "backup.db.checkpoint"}
     assert stat.S_IMODE((tmp_path / "restored.db").stat().st_mode) == 0o600
     store = await open_store(url, encode=encode_entry)
-    assert (store.head.store_id, store.head.revision) == (NEW_ID, 6)
+    assert (store.head.store_id, store.head.revision) == (NEW_ID, 7), "the host is held as well"
+    hold = (await store.host_standing()).hold
+    assert hold is not None
+    assert hold.code is HoldCode.STORE_RESTORED
     await submit(store, "onwards")
     await store.close()
     old = Checkpoint.from_text((backup.parent / "backup.db.checkpoint").read_text())

@@ -358,13 +358,14 @@ AFTER = Revision(5)
             "ledger_by_request",
         ),
         (
-            queries.entries(after=AFTER, limit=9, filter=FILTER.but(execution_id="x")),
-            "ledger_by_execution",
-        ),
-        (
             queries.entries(after=AFTER, limit=9, filter=FILTER.but(actor="a")),
             "ledger_by_actor",
         ),
+        (
+            queries.entries(after=AFTER, limit=9, filter=FILTER.but(execution_id="x")),
+            "ledger_by_execution",
+        ),
+        (queries.last_about_the_host(), "ledger_by_tenant"),
         (queries.due(until=Micros(1), limit=9), "requests_due"),
         (queries.next_due(), "requests_due"),
         (queries.unfinished(after=Cursor(revision=9, id="x"), limit=9), "requests_unfinished"),
@@ -383,6 +384,21 @@ async def test_every_query_walks_an_index_in_the_order_it_answers(
     assert index in plan
     assert "SCAN" not in plan.replace("SCAN requests USING COVERING INDEX requests_due", "")
     assert "TEMP B-TREE" not in plan or "request_dependencies" in plan
+
+
+async def test_decisions_about_the_host_cost_two_bounded_ranges_and_no_sorted_tenant(
+    backend: Backend,
+) -> None:
+    """What is sorted are two pages, never the ranges they are taken from."""
+    asked = queries.entries(after=AFTER, limit=9, filter=FILTER.but(include_host=True))
+    compiled = asked.compile(
+        dialect=sqlite_dialect.dialect(), compile_kwargs={"render_postcompile": True}
+    )
+    plan = plan_of(backend, str(compiled))
+    assert sum("SEARCH ledger USING INDEX ledger_by_tenant" in step for step in plan) == 2, plan
+    assert not any(step.startswith("SCAN ledger") for step in plan)
+    sorted_at = [at for at, step in enumerate(plan) if "TEMP B-TREE" in step]
+    assert all(plan[at - 1].startswith("SCAN anon") for at in sorted_at), plan
 
 
 async def test_every_bulk_statement_looks_rows_up_and_scans_no_table(backend: Backend) -> None:

@@ -17,6 +17,7 @@ CHECK passed failed
 VERSION_RESOLUTION validated unversioned rejected_as_stale renewed_approval_required
 VERSION_RESOLUTION revalidation_required
 EXECUTION claimed applied refused in_doubt resolved lease_lost
+HOST trusted held
 """
 
 

@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from governance.v1 import governance_service_pb2 as service
-from governance.v1 import mutation_pb2
+from governance.v1 import host_pb2, mutation_pb2, request_pb2
 from governor.cli.exits import ExitCode
 from tests.support.deployment import REPOSITORY, TENANT, Client, Deployment
 
@@ -24,6 +24,21 @@ def governor(deployment: Deployment, *arguments: str) -> subprocess.CompletedPro
     """A command on the deployment's store, in a process of its own."""
     command = [sys.executable, "-m", "governor", *arguments, "--store", deployment.store_url]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def trust_the_host(deployment: Deployment) -> None:
+    """A person has looked at it."""
+    with deployment.client("oli") as oli:
+        while not (host := oli.host()).contract_version:
+            """It has not been reached yet."""
+        assert host.hold.code == host_pb2.HOLD_CODE_STORE_RESTORED
+        trust = service.TrustHostRequest(
+            request_id="trust",
+            tenant=TENANT,
+            lineage_id=host.lineage_id,
+            reason=mutation_pb2.Reason(code="LOOKED"),
+        )
+        oli.call("TrustHost", trust)
 
 
 def caught_up(client: Client, **fields: Any) -> service.CaughtUp:
@@ -66,8 +81,10 @@ def test_what_was_taken_from_the_store_before_is_refused_by_name_after_a_restore
             deployment.client("ada") as ada,
         ):
             asked = ann.submit("asked", flag="asked", risk=mutation_pb2.RISK_MEDIUM)
+            beside = ann.submit("beside", flag="beside", risk=mutation_pb2.RISK_MEDIUM)
             made = governor(deployment, "backup", str(backup), "--json")
             assert made.returncode == ExitCode.OK, made.stderr
+            ben.approve("ben-votes-beside", beside)  # where the other life holds the host
             voted = ben.approve("ben-votes", asked)
             ann.submit("forgotten", flag="forgotten", wait_seconds=10)
             before = caught_up(ada, after_revision=0)
@@ -87,6 +104,8 @@ def test_what_was_taken_from_the_store_before_is_refused_by_name_after_a_restore
             deployment.client("ada") as ada,
         ):
             other = cleo.approve("cleo-votes", asked)
+            assert ann.submit("held", flag="held").status == request_pb2.REQUEST_STATUS_APPROVED
+            trust_the_host(deployment)
             for number in range(3):
                 ann.submit(f"other-{number}", flag=f"other-{number}", wait_seconds=10)
             now = caught_up(ada, after_revision=0)

@@ -35,7 +35,8 @@ def test_a_subscriber_cut_at_random_while_four_writers_write_ends_with_exactly_t
             writer.join()
         cursor = read_to_the_end(subscriber, cursor, seen)
         ledger = [
-            decision.SerializeToString(deterministic=True) for decision in subscriber.decisions()
+            decision.SerializeToString(deterministic=True)
+            for decision in subscriber.decisions(include_host=True)
         ]
 
     assert seen == ledger
@@ -86,7 +87,7 @@ def following(
     """The stream after `cursor`, with heartbeats as often as can be had; cut at the end."""
     request = governance_service_pb2.StreamDecisionsRequest(
         after_revision=cursor,
-        filter=governance_service_pb2.DecisionFilter(tenant=TENANT),
+        filter=governance_service_pb2.DecisionFilter(tenant=TENANT, include_host=True),
     )
     request.heartbeat_interval.FromMilliseconds(100)
     stream = subscriber.stub.StreamDecisions(

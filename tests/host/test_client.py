@@ -16,7 +16,7 @@ from governor.domain.execution import Applied, Busy, Fenced, InDoubt, NotSeen, R
 from governor.domain.request import StaleStrategy, StateRef
 from governor.host import HostClient
 from governor.host.codec import SEVERITIES, STALE_STRATEGIES
-from governor.usecases.ports import Order
+from governor.usecases.ports import Circuit, Order
 from tests.host.scripted_engine import CAPABLE, Error, ScriptedEngine, Silence, scripted_engine
 from tests.support.builders import make_execution, make_request
 
@@ -267,3 +267,166 @@ async def test_a_refused_question_is_an_objection(tmp_path: Path) -> None:
 def test_the_tables_of_enumerations_are_whole() -> None:
     assert set(STALE_STRATEGIES) == set(StaleStrategy)
     assert set(SEVERITIES) == set(execution_pb2.Severity.values())
+
+
+# --- A host that does not answer ----------------------------------------------------------------
+
+
+class Watch:
+    """A monotonic clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def guarded(folder: Path) -> AsyncIterator[tuple[HostClient, ScriptedEngine, Watch]]:
+    """A client whose circuit opens after two failures, for ten seconds of its own clock."""
+    watch = Watch()
+    async with scripted_engine(folder / "host.sock") as script:
+        client = HostClient(
+            script.target,
+            call_seconds_max=5.0,
+            failures_max=2,
+            pause_seconds_initial=10.0,
+            pause_seconds_max=40.0,
+            monotonic=watch,
+        )
+        try:
+            yield client, script, watch
+        finally:
+            await client.close()
+
+
+AWAY = Error(code=grpc.StatusCode.UNAVAILABLE)
+
+
+async def shut(client: HostClient, script: ScriptedEngine) -> None:
+    """Fails until the circuit opens."""
+    script.reply("GetState", AWAY)
+    for _ in range(2):
+        with pytest.raises(HostUnavailable):
+            await client.state_version("acme", StateRef(type="flag", id="a"))
+    assert client.condition.circuit is Circuit.OPEN
+    script.asked.clear()
+
+
+async def test_to_a_host_that_fails_to_answer_nothing_more_is_sent(tmp_path: Path) -> None:
+    """An order that was not sent is known not to be applied; of a look-up nothing is known."""
+    async with guarded(tmp_path) as (client, script, _):
+        script.reply("ApplyMutation", APPLIED)
+        await shut(client, script)
+        ordered = await client.apply(ORDER, traceparent="")
+        looked_up = await client.lookup(EXECUTION, fence=True, traceparent="")
+        with pytest.raises(HostUnavailable):
+            await client.state_version("acme", StateRef(type="flag", id="a"))
+        with pytest.raises(HostUnavailable):
+            await client.validate(REQUEST)
+        with pytest.raises(HostUnavailable):
+            await client.capabilities()
+    assert isinstance(ordered, Busy)
+    assert (ordered.reason.code, ordered.retry_after_us) == ("HOST_CIRCUIT_OPEN", 10_000_000)
+    assert isinstance(looked_up, InDoubt)
+    assert script.asked == []
+
+
+async def test_after_the_pause_one_call_tries_and_its_answer_opens_the_way(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as (client, script, watch):
+        await shut(client, script)
+        watch.now += 10.0
+        script.reply("GetState", engine.GetStateResponse(version="8"))
+        assert await client.state_version("acme", StateRef(type="flag", id="a")) == "8"
+        assert client.condition.circuit is Circuit.CLOSED
+        assert client.condition.reached_at is not None
+
+
+async def test_while_one_call_tries_no_other_is_sent(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as (client, script, watch):
+        await shut(client, script)
+        watch.now += 10.0
+        script.reply("GetState", Silence())
+        script.arrived.clear()
+        state = StateRef(type="flag", id="a")
+        trying = asyncio.create_task(client.state_version("acme", state))
+        await script.arrived.wait()
+        assert isinstance(await client.apply(ORDER, traceparent=""), Busy)
+        trying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trying
+        script.reply("GetState", engine.GetStateResponse(version="8"))
+        assert await client.state_version("acme", state) == "8"
+    assert [asked.method for asked in script.asked] == ["GetState", "GetState"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Error(code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="HOST_BUSY"),
+        Error(code=grpc.StatusCode.INVALID_ARGUMENT, reason="NO_SUCH_FLAG"),
+        Error(code=grpc.StatusCode.UNAVAILABLE, reason="RESTARTING"),
+        Error(code=grpc.StatusCode.INTERNAL),
+    ],
+    ids=lambda error: f"{error.code.name} {error.reason}",
+)
+async def test_whoever_answers_is_there_whatever_the_answer(tmp_path: Path, error: Error) -> None:
+    async with guarded(tmp_path) as (client, script, _):
+        script.reply("ApplyMutation", error)
+        for _ in range(5):
+            await client.apply(ORDER, traceparent="")
+        assert client.condition.circuit is Circuit.CLOSED
+        assert len(script.asked) == 5
+
+
+async def test_answers_that_cannot_be_read_open_no_circuit(tmp_path: Path) -> None:
+    """Somebody is there; what it means is another question."""
+    async with guarded(tmp_path) as (client, script, _):
+        script.reply("ApplyMutation", b"\xff\xff")
+        for _ in range(5):
+            assert isinstance(await client.apply(ORDER, traceparent=""), InDoubt)
+        assert client.condition.circuit is Circuit.CLOSED
+
+
+async def test_a_host_that_is_too_slow_is_left_alone(tmp_path: Path) -> None:
+    async with connected(tmp_path, seconds=0.05) as (client, script):
+        script.reply("ApplyMutation", Silence())
+        while client.condition.circuit is Circuit.CLOSED:
+            assert isinstance(await client.apply(ORDER, traceparent=""), InDoubt)
+        assert isinstance(await client.apply(ORDER, traceparent=""), Busy)
+    assert len([asked for asked in script.asked if asked.method == "ApplyMutation"]) == 5
+
+
+async def test_the_promises_are_told_each_time_they_are_read(tmp_path: Path) -> None:
+    """Before whoever asked for them goes on; also when nobody did, after a new connection."""
+    told: list[str] = []
+    path = tmp_path / "host.sock"
+    script = ScriptedEngine()
+    async with scripted_engine(path, script):
+        client = HostClient(script.target, call_seconds_max=5.0)
+        client.listen(lambda capabilities: told.append(capabilities.lineage_id))
+        await client.capabilities()
+        await client.capabilities()
+        assert told == ["lineage-1"]
+    again = asyncio.Event()
+    client.listen(lambda _: again.set())
+    restored = engine.GetCapabilitiesResponse()
+    restored.CopyFrom(CAPABLE)
+    restored.lineage_id = "lineage-2"
+    script.reply("GetCapabilities", restored)
+    async with scripted_engine(path, script):
+        await asyncio.wait_for(again.wait(), 10)
+        assert told == ["lineage-1", "lineage-2"]
+        await client.close()
+
+
+@pytest.mark.parametrize("lineage", ["line\nage", "x" * 257, "löwe"])
+async def test_a_lineage_that_nobody_could_name_is_no_answer(tmp_path: Path, lineage: str) -> None:
+    async with connected(tmp_path) as (client, script):
+        answer = engine.GetCapabilitiesResponse()
+        answer.CopyFrom(CAPABLE)
+        answer.lineage_id = lineage
+        script.reply("GetCapabilities", answer)
+        with pytest.raises(HostUnavailable):
+            await client.capabilities()

@@ -683,6 +683,7 @@ class Lives(RuleBasedStateMachine):
                 assert last in (Status.APPROVED, Status.EXECUTING)
             if last is not None and last.value in ENDS:
                 assert decision.status is last, "a decision after the end changed the status"
+            assert decision.status is not None
             standing[decision.request_id] = decision.status
         if self.request is not None:
             assert standing[self.request.id] is self.request.status

@@ -266,7 +266,7 @@ class _PlainEntry(Value, frozen=True, kw_only=True):
     tenant: str
     request_id: RequestId
     request_audit_id: AuditId
-    status: Status
+    status: Status | None
     digest: bytes
     state: StateRef
     mutation_type: str

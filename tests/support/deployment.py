@@ -20,6 +20,7 @@ from governance.v1 import (
     execution_pb2,
     governance_service_pb2,
     governance_service_pb2_grpc,
+    host_pb2,
     mutation_pb2,
     request_pb2,
 )
@@ -163,6 +164,7 @@ class Deployment:
 
     home: Path
     settings: dict[str, str] = field(default_factory=dict)
+    _has_met_the_host: bool = False
 
     def __post_init__(self) -> None:
         (self.home / "policy.toml").write_text(POLICY)
@@ -180,7 +182,16 @@ class Deployment:
 
     @contextmanager
     def sidecar(self, *, failpoints: str = "") -> Iterator[Running]:
-        """A running sidecar, stopped at the end unless it is dead already."""
+        """A running sidecar, stopped at the end unless it is dead already.
+
+        One that is to die at a certain passing has met the host in an earlier life: the trust that
+        is written then is none of the commits that a test counts.
+        """
+        if failpoints and not self._has_met_the_host and (self.home / "flags.sock").exists():
+            with self.sidecar(), self.client("ada") as client:
+                while not client.host().trusted_lineage_id:
+                    """It is on its way to the disk."""
+            self._has_met_the_host = True
         environment = {
             "GOVERNOR_LISTEN": self.target,
             "GOVERNOR_STORE_URL": self.store_url,
@@ -310,12 +321,18 @@ class Client:
                 request: request_pb2.MutationRequest = answer.request
                 return request
 
+    def host(self) -> host_pb2.Host:
+        """The host as the sidecar knows it."""
+        request = governance_service_pb2.GetHostRequest(tenant=TENANT)
+        host: host_pb2.Host = self.call("GetHost", request).host
+        return host
+
     def executions(self, id: str) -> list[execution_pb2.Execution]:
         """All executions of a request, oldest first."""
         request = governance_service_pb2.GetRequestRequest(id=id)
         return list(self.call("GetRequest", request).executions)
 
-    def decisions(self, *ids: str) -> list[decision_pb2.Decision]:
+    def decisions(self, *ids: str, include_host: bool = False) -> list[decision_pb2.Decision]:
         """The decisions about some requests, or all there are, oldest first."""
         found: list[decision_pb2.Decision] = []
         token = ""
@@ -324,7 +341,7 @@ class Client:
                 "ListDecisions",
                 governance_service_pb2.ListDecisionsRequest(
                     filter=governance_service_pb2.DecisionFilter(
-                        tenant=TENANT, mutation_request_ids=ids
+                        tenant=TENANT, mutation_request_ids=ids, include_host=include_host
                     ),
                     page_size=1000,
                     page_token=token,

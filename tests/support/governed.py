@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from governor.domain.approval import VoteKind
+from governor.domain.decision import Category
 from governor.domain.execution import Execution
 from governor.domain.request import (
     Content,
@@ -31,6 +32,7 @@ from governor.usecases import execute as executing
 from governor.usecases import resolve as resolving
 from governor.usecases import submit as submitting
 from governor.usecases import supersede as superseding
+from governor.usecases import trust as trusting
 from governor.usecases import vote as voting
 from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
@@ -44,9 +46,12 @@ from governor.usecases.commands import (
     Submit,
     Submitted,
     Supersede,
+    Trusted,
+    TrustHost,
 )
 from governor.usecases.dependencies import Dependencies
 from governor.usecases.execution_manager import ExecutionManager
+from governor.usecases.host_standing import Standing
 from governor.usecases.ports import Entry
 from governor.usecases.tail import Tail
 from governor.usecases.timers import Timers
@@ -111,6 +116,7 @@ class Governed:
         self.is_dead = asyncio.Event()
         self.app: App
         self.store: WatchedStore
+        self.standing: Standing
         self.executions: ExecutionManager
         self.timers: Timers
         self.dependencies: Dependencies
@@ -133,6 +139,7 @@ class Governed:
             bytes_max=self._limits.tail_bytes_max,
         )
         waiters = Waiters(waiters_max=self._limits.waiters_max)
+        self.standing = Standing()
         self.executions, self.timers, self.dependencies, self.adoption = (
             ExecutionManager(),
             Timers(),
@@ -148,6 +155,7 @@ class Governed:
             ids=self.ids,
             tracing=self.tracing,
             executions=self.executions,
+            standing=self.standing,
             waiters=waiters,
             tail=tail,
             limits=self._limits,
@@ -155,6 +163,7 @@ class Governed:
         )
         self.store.listen(tail.publish)
         self.store.listen(waiters.publish)
+        self.standing.attach(self.app)
         self.executions.attach(self.app)
         self.dependencies.attach(self.app)
         self.timers.attach(self.app)
@@ -162,6 +171,7 @@ class Governed:
 
     async def start(self) -> None:
         """Takes up what a former life left."""
+        await self.standing.start()
         await self.adoption.start()
         if self.host.is_reachable:
             await self.host.capabilities()
@@ -181,6 +191,7 @@ class Governed:
         await self.timers.stop()
         await self.dependencies.stop()
         await self.executions.drain(0)
+        await self.standing.stop()
         await self.store.close()
 
     async def crash(self) -> None:
@@ -371,6 +382,16 @@ class Governed:
         )
         return await resolving.resolve_execution(self.app, caller(actor), command)
 
+    async def trust(self, actor: str, lineage_id: str, *, key: str | None = None) -> Trusted:
+        """Says that somebody has looked at the host."""
+        command = TrustHost(
+            request_id=key or self.next_key(),
+            tenant=TENANT,
+            lineage_id=lineage_id,
+            reason=Reason(code="LOOKED"),
+        )
+        return await trusting.trust_host(self.app, caller(actor), command)
+
     def next_key(self) -> str:
         """An idempotency key that nobody used."""
         return f"call-{next(self._calls)}"
@@ -395,6 +416,14 @@ class Governed:
         """All entries, oldest first."""
         stored = await self.store.entries(after=Revision(after), limit=_LEDGER_MAX)
         return [decode_entry(entry.data) for entry in stored]
+
+    async def about_the_host(self) -> list[str]:
+        """The decisions about the host, as `code REASON`."""
+        return [
+            f"{entry.decision.code.text} {entry.decision.reason.code}"
+            for entry in await self.ledger()
+            if entry.decision.code.category is Category.HOST and entry.decision.reason
+        ]
 
     async def history(self, request: MutationRequest | RequestId) -> list[str]:
         """The decisions about a request, as `CATEGORY code`."""

@@ -34,6 +34,8 @@ async def check_everything(sidecar: Governed) -> None:
     ledger = await sidecar.ledger()
     about: dict[RequestId, list[Entry]] = {}
     for entry in ledger:
+        if entry.decision.code.category is Category.HOST:
+            continue
         about.setdefault(entry.decision.request_id, []).append(entry)
     requests = [
         await sidecar.now(request)
@@ -64,6 +66,7 @@ def check_history(request: MutationRequest, entries: list[Entry]) -> None:
     decisions = [entry.decision for entry in entries]
     path = [Status.CREATED]
     for decision in decisions:
+        assert decision.status is not None, "a decision about a request says where it stands"
         if decision.status is not path[-1]:
             path.append(decision.status)
     if decisions[-1].status is Status.EXECUTING and path[1] is Status.EXECUTING:

@@ -23,7 +23,7 @@ from governor.domain.execution import (
 )
 from governor.domain.request import MutationRequest, Slot, StateRef
 from governor.domain.values import ExecutionId, Reason, RequestId
-from governor.usecases.ports import Capabilities, Order, Validation
+from governor.usecases.ports import Capabilities, HostCondition, Order, Validation
 
 EXACTLY_ONCE = Capabilities(contract_version="governance.v1", exactly_once=True)
 COMPARING = EXACTLY_ONCE.but(compare_and_apply=True)
@@ -136,6 +136,8 @@ class ScriptedHost:
     applying: Counter[Slot] = field(default_factory=Counter)
     applying_max: int = 0
     applying_per_state_max: int = 0
+    condition: HostCondition = field(default_factory=HostCondition)
+    _listeners: list[Callable[[Capabilities], None]] = field(default_factory=list)
     _known: Capabilities | None = None
     _versions: Counter[Slot] = field(default_factory=Counter)
     _delayed: list[Callable[[], object]] = field(default_factory=list)
@@ -164,13 +166,20 @@ class ScriptedHost:
     def forget_sidecar(self) -> None:
         """A new sidecar has not asked for the promises yet."""
         self._known = None
+        self._listeners.clear()
 
     # --- The port -------------------------------------------------------------------------------
 
     async def capabilities(self) -> Capabilities:
         self._reach()
-        self._known = self.promises
+        if self._known != self.promises:
+            self._known = self.promises
+            for listener in self._listeners:
+                listener(self.promises)
         return self.promises
+
+    def listen(self, listener: Callable[[Capabilities], None]) -> None:
+        self._listeners.append(listener)
 
     @property
     def known_capabilities(self) -> Capabilities | None:

@@ -34,6 +34,7 @@ class WatchedStore:
         self.requests = self._watched(store.requests)
         self.executions = self._watched(store.executions)
         self.entries = self._watched(store.entries)
+        self.host_standing = self._watched(store.host_standing)
         self.due = self._watched(store.due)
         self.next_due = self._watched(store.next_due)
         self.adopt = self._watched(store.adopt)
@@ -50,6 +51,10 @@ class WatchedStore:
             if isinstance(interruption, Exception):
                 raise interruption
             await interruption(commit)
+        return await self._commit(commit)
+
+    async def committed_behind(self, commit: Commit) -> Committed:
+        """Commits as an interruption does: none of those to come is meant for it."""
         return await self._commit(commit)
 
     @property

@@ -2,10 +2,11 @@
 
 from governor.domain.decision import Category, Code
 from governor.domain.execution import ExecutionStatus
+from governor.domain.host_standing import HoldCode
 from governor.domain.request import PendingReason
 from governor.domain.values import Micros, RequestId, Revision
-from governor.telemetry.instruments import OUTCOMES, StoreVitals, Streams
-from governor.usecases.ports import Batch, Committed, StoredEntry
+from governor.telemetry.instruments import OUTCOMES, HostHealth, StoreVitals, Streams
+from governor.usecases.ports import Batch, Circuit, Committed, StoredEntry
 from tests.support.builders import make_execution, make_request
 from tests.telemetry.recorded import recorded
 
@@ -74,6 +75,37 @@ def test_nothing_is_said_of_what_is_pending_before_it_was_counted() -> None:
     assert set(counts) == {reason.value for reason in PendingReason}
     told.instruments.pending_counted({})
     assert told.values("governor.requests.pending", "governor.pending_reason")["APPROVAL"] == 0
+
+
+def test_a_hold_is_counted_and_shown_by_why() -> None:
+    """Nothing is said before there is a host to look at."""
+    told = recorded()
+    assert told.points("governor.host.held") == []
+    entries = tuple(map(entry, (Code.HOST_TRUSTED, Code.HOST_HELD)))
+    told.instruments.published(Batch(commits=(), entries=entries))
+    assert told.points("governor.host.holds")[0].value == 1
+    told.instruments.observe_host(
+        lambda: HostHealth(circuit=Circuit.CLOSED, hold=HoldCode.LINEAGE_CHANGED)
+    )
+    assert told.values("governor.host.held", "governor.host.hold") == {
+        "LINEAGE_CHANGED": 1,
+        "PROMISE_BROKEN": 0,
+        "STORE_RESTORED": 0,
+    }
+
+
+def test_the_circuit_is_shown_as_it_stands_and_its_openings_are_counted() -> None:
+    told = recorded()
+    for circuit in (Circuit.OPEN, Circuit.PROBING, Circuit.OPEN, Circuit.CLOSED):
+        told.instruments.circuit_changed(circuit)
+    assert told.points("governor.host.circuit.openings")[0].value == 2
+    told.instruments.observe_host(lambda: HostHealth(circuit=Circuit.OPEN, hold=None))
+    assert told.values("governor.host.circuit.state", "governor.host.circuit") == {
+        "CLOSED": 0,
+        "OPEN": 1,
+        "PROBING": 0,
+    }
+    assert set(told.values("governor.host.held", "governor.host.hold").values()) == {0}
 
 
 def test_streams_are_looked_at_when_the_backend_asks() -> None:

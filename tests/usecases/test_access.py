@@ -14,6 +14,7 @@ from governor.usecases.commands import CaughtUp, Subscribe, WaitFor
 from governor.usecases.ports import DecisionFilter, ExecutionQuery, RequestQuery
 from governor.usecases.query import (
     get_execution,
+    get_host,
     get_request,
     list_decisions,
     list_executions,
@@ -43,6 +44,8 @@ ALLOWED: Mapping[str, str] = {
     "WaitRequest": "submitter approver operator auditor admin",
     "ListDecisions": "submitter approver operator auditor admin",
     "StreamDecisions": "submitter approver operator auditor admin",
+    "GetHost": "submitter approver operator auditor admin",
+    "TrustHost": "operator admin",
 }
 OWN_ALONE = {"Cancel", "Supersede", "Execute"}
 
@@ -106,8 +109,18 @@ CALLS: Mapping[str, Call] = {
         s.sidecar.app, caller(actor), DecisionFilter(tenant=TENANT), Revision(0), 10, 0
     ),
     "StreamDecisions": first_message,
+    "GetHost": lambda s, actor: get_host(s.sidecar.app, caller(actor), TENANT),
+    "TrustHost": lambda s, actor: s.sidecar.trust(actor, ""),
 }
-ABOUT_A_TENANT = {"Submit", "ListRequests", "ListExecutions", "ListDecisions", "StreamDecisions"}
+ABOUT_A_TENANT = {
+    "Submit",
+    "ListRequests",
+    "ListExecutions",
+    "ListDecisions",
+    "StreamDecisions",
+    "GetHost",
+    "TrustHost",
+}
 
 
 def test_every_rpc_is_held_against_every_role() -> None:

@@ -118,6 +118,7 @@ async def test_a_request_waits_for_a_state_that_another_replica_holds(
     await becomes(b, second, Status.EXECUTED)
     assert a.host.applying_per_state_max == 1
     assert [effect.request_id for effect in a.host.effects] == [first.id, second.id]
+    await a.store.refresh(a.store.head.revision)
     await check_everything(a)
 
 

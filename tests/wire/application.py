@@ -7,6 +7,7 @@ from pathlib import Path
 from governor.storage.open import open_store
 from governor.usecases.app import App
 from governor.usecases.execution_manager import ExecutionManager
+from governor.usecases.host_standing import Standing
 from governor.usecases.tail import Tail
 from governor.usecases.waiting import Waiters
 from governor.wire.codec.decision import encode_entry
@@ -29,15 +30,19 @@ async def application(folder: Path, host: ScriptedHost | None = None) -> AsyncIt
         ids=SequentialIds(),
         tracing=RecordingTracing(),
         executions=ExecutionManager(),
+        standing=Standing(),
         waiters=Waiters(waiters_max=100),
         tail=Tail(head=store.head.revision, entries_max=1000),
     )
     store.listen(app.tail.publish)
     store.listen(app.waiters.publish)
+    app.standing.attach(app)
     app.executions.attach(app)
+    await app.standing.start()
     await app.host.capabilities()
     try:
         yield app
     finally:
         await app.executions.drain(1)
+        await app.standing.stop()
         await store.close()

@@ -31,6 +31,9 @@ EXAMPLES: list[GovernorError] = [
     errors.UnsatisfiableApproval(step="review", requirement="two"),
     errors.DependencyFailed("mr-0", "FAILED"),
     errors.NotInDoubt("APPLIED"),
+    errors.HostHeld("LINEAGE_CHANGED", "another lineage"),
+    errors.HostNotHeld("lineage-1"),
+    errors.LineageMismatch(named="lineage-1", announced="lineage-2"),
     errors.RequestIdReused("call-1"),
     errors.Conflict("somebody was faster"),
     errors.StateBusy(

@@ -96,6 +96,7 @@ def decision_filter() -> wire.DecisionFilter:
         codes=["denied"],
         actor="ann",
         execution_id="ex-1",
+        include_host=True,
     )
 
 
@@ -148,6 +149,10 @@ def good_requests() -> dict[str, Message]:
             filter=decision_filter(),
             heartbeat_interval=Duration(seconds=1),
             store_id="store-1",
+        ),
+        "GetHost": wire.GetHostRequest(tenant="acme"),
+        "TrustHost": wire.TrustHostRequest(
+            request_id="call-1", tenant="acme", lineage_id="lineage 2", reason=REASON
         ),
     }
 

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from governance.v1 import execution_pb2, mutation_pb2, request_pb2
+from governance.v1 import execution_pb2, host_pb2, mutation_pb2, request_pb2
 from governance.v1 import governance_service_pb2 as wire
 from governor.domain.values import Revision
 from governor.usecases.app import App
@@ -18,7 +18,7 @@ from governor.wire import reading
 from governor.wire.identity import ACTOR_KEY
 from governor.wire.rpcs import CALLS, STREAMS
 from tests.support.people import ANN, AUDREY, OTTO, RITA, TENANT
-from tests.support.scripted_host import AT_MOST_ONCE, Loss, ScriptedHost
+from tests.support.scripted_host import AT_MOST_ONCE, COMPARING, Loss, ScriptedHost
 from tests.wire.application import application
 from tests.wire.serving import Served, Told, serving, told
 
@@ -381,3 +381,72 @@ async def test_a_stream_goes_on_where_it_was_left_and_says_where_it_stands(tmp_p
         stream.cancel()
     assert message.decision.mutation_request_id == later.id
     assert message.decision.revision == head.revision + 1
+
+
+# --- The host -----------------------------------------------------------------------------------
+
+
+async def test_the_host_is_shown_with_its_promises_and_who_trusts_it(tmp_path: Path) -> None:
+    async with governor(tmp_path, ScriptedHost(promises=COMPARING.but(lineage_id="one"))) as it:
+        await it.submit(wait=SHORTLY)
+        host = (await it.call("GetHost", wire.GetHostRequest(tenant=TENANT), AUDREY)).host
+    assert host.exactly_once
+    assert host.compare_and_apply
+    assert (host.lineage_id, host.trusted_lineage_id) == ("one", "one")
+    assert host.circuit == host_pb2.CIRCUIT_STATE_CLOSED
+    assert not host.HasField("hold")
+    assert host.revision > 0
+
+
+async def test_a_held_host_is_trusted_by_an_operator_over_the_wire(tmp_path: Path) -> None:
+    async with governor(tmp_path, ScriptedHost(promises=COMPARING.but(lineage_id="one"))) as it:
+        await it.submit(wait=SHORTLY)
+        it.host.promises = COMPARING.but(lineage_id="two")
+        await it.app.host.capabilities()
+        trust = wire.TrustHostRequest(
+            request_id="trust-1",
+            tenant=TENANT,
+            lineage_id="two",
+            reason=mutation_pb2.Reason(code="RESTORED_ON_PURPOSE"),
+        )
+        waiting = await it.submit()
+        execute = wire.ExecuteRequest(request_id="execute-1", id=waiting.id)
+        refusal = await it.refused("Execute", execute, OTTO)
+        held = (await it.call("GetHost", wire.GetHostRequest(tenant=TENANT))).host
+        missing = await it.refused("TrustHost", trust)
+        trusted = await it.call("TrustHost", trust, OTTO)
+        again = await it.call("TrustHost", trust, OTTO)
+        asked = wire.WaitRequestRequest(id=waiting.id, timeout=SHORTLY)
+        ended = (await it.call("WaitRequest", asked)).request
+    assert (refusal.info.reason, refusal.info.metadata["hold"]) == ("HOST_HELD", "LINEAGE_CHANGED")
+    assert held.hold.code == host_pb2.HOLD_CODE_LINEAGE_CHANGED
+    assert held.hold.facts["found_lineage_id"] == "two"
+    assert missing.info.reason == "MISSING_ROLE"
+    assert (again.lineage_id, again.revision) == (trusted.lineage_id, trusted.revision)
+    assert trusted.lineage_id == "two"
+    assert ended.status == request_pb2.REQUEST_STATUS_EXECUTED
+
+
+async def test_decisions_about_the_host_are_sent_to_those_who_ask(tmp_path: Path) -> None:
+    async with governor(tmp_path, ScriptedHost(promises=COMPARING.but(lineage_id="one"))) as it:
+        await it.submit(wait=SHORTLY)
+        found = {}
+        for include_host in (False, True):
+            filter = wire.DecisionFilter(tenant=TENANT, include_host=include_host)
+            asked = wire.ListDecisionsRequest(filter=filter)
+            found[include_host] = (await it.call("ListDecisions", asked)).decisions
+            stream: Any = it.served.stub.StreamDecisions(
+                wire.StreamDecisionsRequest(after_revision=0, filter=filter),
+                metadata=((ACTOR_KEY, AUDREY),),
+                timeout=10,
+            )
+            streamed = [(await stream.read()).decision for _ in found[include_host]]
+            assert (await stream.read()).HasField("caught_up")
+            stream.cancel()
+            assert streamed == list(found[include_host])
+    of_the_host = [row for row in found[True] if row not in found[False]]
+    assert [(row.code, row.tenant, row.mutation_request_id) for row in of_the_host] == [
+        ("trusted", "", "")
+    ]
+    assert of_the_host[0].status == request_pb2.REQUEST_STATUS_UNSPECIFIED
+    assert not of_the_host[0].HasField("state")

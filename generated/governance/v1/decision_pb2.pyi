@@ -46,6 +46,10 @@ class _DecisionCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deci
     """
     DECISION_CATEGORY_EXECUTION: _DecisionCategory.ValueType  # 6
     """The execution: claimed, applied, refused, in_doubt, resolved, lease_lost."""
+    DECISION_CATEGORY_HOST: _DecisionCategory.ValueType  # 7
+    """The host: trusted, held. About no request and of no tenant; sent only to those who ask for it
+    (DecisionFilter.include_host).
+    """
 
 class DecisionCategory(_DecisionCategory, metaclass=_DecisionCategoryEnumTypeWrapper):
     """DecisionCategory groups the codes."""
@@ -68,6 +72,10 @@ revalidation_required.
 """
 DECISION_CATEGORY_EXECUTION: DecisionCategory.ValueType  # 6
 """The execution: claimed, applied, refused, in_doubt, resolved, lease_lost."""
+DECISION_CATEGORY_HOST: DecisionCategory.ValueType  # 7
+"""The host: trusted, held. About no request and of no tenant; sent only to those who ask for it
+(DecisionFilter.include_host).
+"""
 Global___DecisionCategory: _TypeAlias = DecisionCategory  # noqa: Y015
 
 @_typing.final
@@ -118,11 +126,11 @@ class Decision(_message.Message):
     revision: _builtins.int
     """Its place in the one total order, from 1, without gaps."""
     tenant: _builtins.str
-    """The tenant it belongs to."""
+    """The tenant it belongs to. Empty for HOST."""
     mutation_request_id: _builtins.str
-    """The request it is about."""
+    """The request it is about. Empty for HOST."""
     request_audit_id: _builtins.str
-    """That request's audit id."""
+    """That request's audit id. Empty for HOST."""
     execution_id: _builtins.str
     """The execution it is about. Absent: none."""
     execution_audit_id: _builtins.str
@@ -132,11 +140,11 @@ class Decision(_message.Message):
     code: _builtins.str
     """What was decided: one of the stable codes listed at the category."""
     request_digest: _builtins.bytes
-    """The digest of the request at that moment, 32 bytes."""
+    """The digest of the request at that moment, 32 bytes. Empty for HOST."""
     status: _request_pb2.RequestStatus.ValueType
-    """Where the request stood after it."""
+    """Where the request stood after it. Unspecified for HOST."""
     mutation_type: _builtins.str
-    """The kind of change."""
+    """The kind of change. Empty for HOST."""
     @_builtins.property
     def actor(self) -> _mutation_pb2.Actor:
         """Who decided; "governor" for the sidecar itself."""
@@ -155,7 +163,7 @@ class Decision(_message.Message):
 
     @_builtins.property
     def state(self) -> _mutation_pb2.StateRef:
-        """What is changed by the request."""
+        """What is changed by the request. Absent for HOST."""
 
     def __init__(
         self,

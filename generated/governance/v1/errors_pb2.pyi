@@ -94,6 +94,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. Another execution is active on the state. Metadata: state_type, state_id,
     execution_id.
     """
+    ERROR_REASON_HOST_HELD: _ErrorReason.ValueType  # 29
+    """FAILED_PRECONDITION. Nothing is executed in the host until a person trusts it again.
+    Metadata: hold, detail.
+    """
+    ERROR_REASON_HOST_NOT_HELD: _ErrorReason.ValueType  # 30
+    """FAILED_PRECONDITION. The host is trusted already. Metadata: lineage_id."""
+    ERROR_REASON_LINEAGE_MISMATCH: _ErrorReason.ValueType  # 31
+    """FAILED_PRECONDITION. The lineage that was named is not the one the host announces now.
+    Metadata: named, announced.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of an ErrorInfo, without the ERROR_REASON_ prefix. Its metadata holds
@@ -171,5 +181,15 @@ ERROR_REASON_NOT_IN_DOUBT: ErrorReason.ValueType  # 27
 ERROR_REASON_STATE_BUSY: ErrorReason.ValueType  # 28
 """FAILED_PRECONDITION. Another execution is active on the state. Metadata: state_type, state_id,
 execution_id.
+"""
+ERROR_REASON_HOST_HELD: ErrorReason.ValueType  # 29
+"""FAILED_PRECONDITION. Nothing is executed in the host until a person trusts it again.
+Metadata: hold, detail.
+"""
+ERROR_REASON_HOST_NOT_HELD: ErrorReason.ValueType  # 30
+"""FAILED_PRECONDITION. The host is trusted already. Metadata: lineage_id."""
+ERROR_REASON_LINEAGE_MISMATCH: ErrorReason.ValueType  # 31
+"""FAILED_PRECONDITION. The lineage that was named is not the one the host announces now.
+Metadata: named, announced.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from governance.v1 import decision_pb2 as _decision_pb2
 from governance.v1 import execution_pb2 as _execution_pb2
+from governance.v1 import host_pb2 as _host_pb2
 from governance.v1 import mutation_engine_pb2 as _mutation_engine_pb2
 from governance.v1 import mutation_pb2 as _mutation_pb2
 from governance.v1 import request_pb2 as _request_pb2
@@ -986,12 +987,17 @@ class DecisionFilter(_message.Message):
     CODES_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    INCLUDE_HOST_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """The tenant. Required."""
     actor: _builtins.str
     """Decided by this actor. Absent: all."""
     execution_id: _builtins.str
     """About this execution. Absent: all."""
+    include_host: _builtins.bool
+    """True: also the decisions about the host, which all tenants share. The other filters apply to
+    them too.
+    """
     @_builtins.property
     def mutation_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """About any of these requests. Empty: all."""
@@ -1013,10 +1019,11 @@ class DecisionFilter(_message.Message):
         codes: _abc.Iterable[_builtins.str] | None = ...,
         actor: _builtins.str = ...,
         execution_id: _builtins.str = ...,
+        include_host: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "categories", b"categories", "codes", b"codes", "execution_id", b"execution_id", "mutation_request_ids", b"mutation_request_ids", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "categories", b"categories", "codes", b"codes", "execution_id", b"execution_id", "include_host", b"include_host", "mutation_request_ids", b"mutation_request_ids", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1213,3 +1220,113 @@ class StreamDecisionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___StreamDecisionsResponse: _TypeAlias = StreamDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class GetHostRequest(_message.Message):
+    """Reads what is known of the host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """A tenant in which the caller holds a role. Required."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHostRequest: _TypeAlias = GetHostRequest  # noqa: Y015
+
+@_typing.final
+class GetHostResponse(_message.Message):
+    """The host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def host(self) -> _host_pb2.Host:
+        """The host."""
+
+    def __init__(
+        self,
+        *,
+        host: _host_pb2.Host | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHostResponse: _TypeAlias = GetHostResponse  # noqa: Y015
+
+@_typing.final
+class TrustHostRequest(_message.Message):
+    """Lifts the hold on the host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    LINEAGE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, chosen by the caller. Required."""
+    tenant: _builtins.str
+    """A tenant in which the caller is operator or admin. Required."""
+    lineage_id: _builtins.str
+    """The lineage that the caller has looked at. Must be the one the host announces now; empty where
+    it announces none.
+    """
+    @_builtins.property
+    def reason(self) -> _mutation_pb2.Reason:
+        """What was found. `code` is required."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        lineage_id: _builtins.str = ...,
+        reason: _mutation_pb2.Reason | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lineage_id", b"lineage_id", "reason", b"reason", "request_id", b"request_id", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrustHostRequest: _TypeAlias = TrustHostRequest  # noqa: Y015
+
+@_typing.final
+class TrustHostResponse(_message.Message):
+    """What is trusted now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINEAGE_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    lineage_id: _builtins.str
+    """The lineage that is trusted."""
+    revision: _builtins.int
+    """The ledger revision of the decision."""
+    def __init__(
+        self,
+        *,
+        lineage_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lineage_id", b"lineage_id", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrustHostResponse: _TypeAlias = TrustHostResponse  # noqa: Y015

@@ -111,6 +111,16 @@ class GovernanceServiceStub:
                 request_serializer=governance_dot_v1_dot_governance__service__pb2.StreamDecisionsRequest.SerializeToString,
                 response_deserializer=governance_dot_v1_dot_governance__service__pb2.StreamDecisionsResponse.FromString,
                 _registered_method=True)
+        self.GetHost = channel.unary_unary(
+                '/governance.v1.GovernanceService/GetHost',
+                request_serializer=governance_dot_v1_dot_governance__service__pb2.GetHostRequest.SerializeToString,
+                response_deserializer=governance_dot_v1_dot_governance__service__pb2.GetHostResponse.FromString,
+                _registered_method=True)
+        self.TrustHost = channel.unary_unary(
+                '/governance.v1.GovernanceService/TrustHost',
+                request_serializer=governance_dot_v1_dot_governance__service__pb2.TrustHostRequest.SerializeToString,
+                response_deserializer=governance_dot_v1_dot_governance__service__pb2.TrustHostResponse.FromString,
+                _registered_method=True)
 
 
 class GovernanceServiceServicer:
@@ -230,6 +240,22 @@ class GovernanceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetHost(self, request, context):
+        """Reads what is known of the host: its promises, whether it is trusted, whether it answers. Safe to
+        retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TrustHost(self, request, context):
+        """Lifts the hold on the host: a person has looked, and takes it as it is now. On return that is
+        durable, and what waited is executed. Retry with the same request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GovernanceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -302,6 +328,16 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     servicer.StreamDecisions,
                     request_deserializer=governance_dot_v1_dot_governance__service__pb2.StreamDecisionsRequest.FromString,
                     response_serializer=governance_dot_v1_dot_governance__service__pb2.StreamDecisionsResponse.SerializeToString,
+            ),
+            'GetHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHost,
+                    request_deserializer=governance_dot_v1_dot_governance__service__pb2.GetHostRequest.FromString,
+                    response_serializer=governance_dot_v1_dot_governance__service__pb2.GetHostResponse.SerializeToString,
+            ),
+            'TrustHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.TrustHost,
+                    request_deserializer=governance_dot_v1_dot_governance__service__pb2.TrustHostRequest.FromString,
+                    response_serializer=governance_dot_v1_dot_governance__service__pb2.TrustHostResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -689,6 +725,60 @@ class GovernanceService:
             '/governance.v1.GovernanceService/StreamDecisions',
             governance_dot_v1_dot_governance__service__pb2.StreamDecisionsRequest.SerializeToString,
             governance_dot_v1_dot_governance__service__pb2.StreamDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/governance.v1.GovernanceService/GetHost',
+            governance_dot_v1_dot_governance__service__pb2.GetHostRequest.SerializeToString,
+            governance_dot_v1_dot_governance__service__pb2.GetHostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TrustHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/governance.v1.GovernanceService/TrustHost',
+            governance_dot_v1_dot_governance__service__pb2.TrustHostRequest.SerializeToString,
+            governance_dot_v1_dot_governance__service__pb2.TrustHostResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -85,6 +85,14 @@ class GovernanceServiceStub:
     """Streams decisions in order, at least once, resumable for ever. Safe to retry from the last
     revision seen.
     """
+    GetHost: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.GetHostRequest, _governance_service_pb2.GetHostResponse]
+    """Reads what is known of the host: its promises, whether it is trusted, whether it answers. Safe to
+    retry.
+    """
+    TrustHost: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.TrustHostRequest, _governance_service_pb2.TrustHostResponse]
+    """Lifts the hold on the host: a person has looked, and takes it as it is now. On return that is
+    durable, and what waited is executed. Retry with the same request_id.
+    """
 
 @_typing.type_check_only
 class GovernanceServiceAsyncStub(GovernanceServiceStub):
@@ -142,6 +150,14 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     StreamDecisions: _aio.UnaryStreamMultiCallable[_governance_service_pb2.StreamDecisionsRequest, _governance_service_pb2.StreamDecisionsResponse]  # type: ignore[assignment]
     """Streams decisions in order, at least once, resumable for ever. Safe to retry from the last
     revision seen.
+    """
+    GetHost: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.GetHostRequest, _governance_service_pb2.GetHostResponse]  # type: ignore[assignment]
+    """Reads what is known of the host: its promises, whether it is trusted, whether it answers. Safe to
+    retry.
+    """
+    TrustHost: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.TrustHostRequest, _governance_service_pb2.TrustHostResponse]  # type: ignore[assignment]
+    """Lifts the hold on the host: a person has looked, and takes it as it is now. On return that is
+    durable, and what waited is executed. Retry with the same request_id.
     """
 
 class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -281,6 +297,26 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_governance_service_pb2.StreamDecisionsResponse], _abc.AsyncIterator[_governance_service_pb2.StreamDecisionsResponse]]:
         """Streams decisions in order, at least once, resumable for ever. Safe to retry from the last
         revision seen.
+        """
+
+    @_abc_1.abstractmethod
+    def GetHost(
+        self,
+        request: _governance_service_pb2.GetHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_service_pb2.GetHostResponse, _abc.Awaitable[_governance_service_pb2.GetHostResponse]]:
+        """Reads what is known of the host: its promises, whether it is trusted, whether it answers. Safe to
+        retry.
+        """
+
+    @_abc_1.abstractmethod
+    def TrustHost(
+        self,
+        request: _governance_service_pb2.TrustHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_service_pb2.TrustHostResponse, _abc.Awaitable[_governance_service_pb2.TrustHostResponse]]:
+        """Lifts the hold on the host: a person has looked, and takes it as it is now. On return that is
+        durable, and what waited is executed. Retry with the same request_id.
         """
 
 def add_GovernanceServiceServicer_to_server(servicer: GovernanceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -96,7 +96,10 @@ class GetCapabilitiesResponse(_message.Message):
     compare_and_apply: _builtins.bool
     """Promise 5. Absent: the sidecar reads the version with GetState before each execution."""
     lineage_id: _builtins.str
-    """Names the history of the host's data; it changes when an older backup is restored."""
+    """Names the history of the host's data; it changes when an older backup is restored. Governor then
+    executes nothing until a person trusts the new one. At most 256 printable ASCII characters.
+    Absent: nobody is told when the host's memory went back in time.
+    """
     host_name: _builtins.str
     """A name for logs and people."""
     @_builtins.property

@@ -12,7 +12,7 @@ from governor.storage.backup import Progress
 from governor.storage.findings import Finding
 from governor.storage.restore import Restoration, Restored
 from governor.storage.verify import Verified
-from governor.wire.codec.decision import decode_entry
+from governor.wire.codec.decision import decode_entry, encode_entry
 
 
 def back_up(
@@ -44,6 +44,7 @@ def restore(
     restoration = Restoration(
         store_id=SystemIds().store_id(),
         at=SystemClock().now(),
+        encode=encode_entry,
         decode=decode_entry,
         report=report,
         progress=progress,

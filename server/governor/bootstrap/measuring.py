@@ -5,12 +5,19 @@ import logging
 
 from governor.domain.errors import Overloaded, StoreUnavailable
 from governor.storage.store import SqlStore
-from governor.telemetry.instruments import Instruments, StoreVitals
+from governor.telemetry.instruments import HostHealth, Instruments, StoreVitals
+from governor.usecases.app import App
 
 log = logging.getLogger(__name__)
 
 PENDING_COUNTED_SECONDS = 15.0
 """How old the number of pending requests may be; the exporters ask about four times as seldom."""
+
+
+def health_of(app: App) -> HostHealth:
+    """How the host stands at the moment."""
+    hold = app.standing.current.hold
+    return HostHealth(circuit=app.host.condition.circuit, hold=hold.code if hold else None)
 
 
 async def measure(store: SqlStore, instruments: Instruments) -> None:

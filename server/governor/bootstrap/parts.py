@@ -64,6 +64,9 @@ def host_of(settings: Settings, telemetry: Telemetry) -> HostClient:
         telemetry=telemetry,
         tls=_host_tls(settings),
         message_bytes_max=settings.host_message_bytes_max,
+        failures_max=settings.host_failures_max,
+        pause_seconds_initial=settings.host_pause_seconds_initial,
+        pause_seconds_max=settings.host_pause_seconds_max,
     )
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from governor import failpoints
 from governor.bootstrap.closing import beside_the_loop, close_in_time
-from governor.bootstrap.measuring import measure
+from governor.bootstrap.measuring import health_of, measure
 from governor.bootstrap.parts import bounds_of, host_of, migrates, promises_of, server_of
 from governor.bootstrap.refusals import refusals_told
 from governor.bootstrap.started import Started
@@ -23,6 +23,7 @@ from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
 from governor.usecases.dependencies import Dependencies
 from governor.usecases.execution_manager import ExecutionManager
+from governor.usecases.host_standing import Standing
 from governor.usecases.ports import no_failpoints
 from governor.usecases.tail import Tail
 from governor.usecases.timers import Timers
@@ -80,6 +81,7 @@ async def _start(
         ids=ids,
         tracing=telemetry.tracing,
         executions=ExecutionManager(),
+        standing=Standing(),
         waiters=Waiters(waiters_max=limits.waiters_max),
         tail=Tail(
             head=store.head.revision,
@@ -99,6 +101,7 @@ async def _start(
         policy=policy,
         directory=directory,
         host_promises=await promises_of(host),
+        hold=app.standing.current.hold,
         is_armed=armed is not no_failpoints,
     )
 
@@ -118,16 +121,20 @@ async def _begin(
     if telemetry.instruments is not None:
         measuring = asyncio.create_task(measure(store, telemetry.instruments))
         open_parts.callback(measuring.cancel)
+        telemetry.instruments.observe_host(lambda: health_of(app))
+    app.standing.attach(app)
     app.executions.attach(app)
     dependencies.attach(app)
     timers.attach(app)
     adoption.attach(app, app.executions.take_up, dependencies.take_up)
+    open_parts.push_async_callback(app.standing.stop)
     open_parts.push_async_callback(timers.stop)
     open_parts.push_async_callback(dependencies.stop)
     open_parts.push_async_callback(app.executions.drain, 0.0)
     open_parts.push_async_callback(adoption.stop)
     # Whoever finds the address taken must not have touched what the other one executes.
     server.bind()
+    await app.standing.start()
     await adoption.start()
     timers.start()
     await server.start()

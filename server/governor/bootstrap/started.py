@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from governor.config.reference import without_password
 from governor.config.settings import Settings
 from governor.directory_file import FileDirectory
+from governor.domain.host_standing import Hold
 from governor.domain.policy import Rule
 from governor.policy_file import FilePolicy
 from governor.storage.store import SqlStore
@@ -21,6 +22,7 @@ class Started:
     policy: FilePolicy
     directory: FileDirectory
     host_promises: str
+    hold: Hold | None
     is_armed: bool
 
     def facts(self) -> Iterator[tuple[str, str]]:
@@ -48,6 +50,11 @@ class Started:
             yield "development identity: whoever reaches this address can call as anyone"
         if not self.host_promises:
             yield "the host does not answer: what is approved is executed when it does"
+        if self.hold is not None:
+            yield (
+                f"the host is held ({self.hold.code}): nothing is executed until a person has "
+                "looked; see governor host show"
+            )
         if self.is_armed:
             yield "failpoints are armed: this process may kill itself"
 

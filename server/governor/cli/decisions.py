@@ -46,6 +46,9 @@ class Which:
         typer.Option(metavar="CODE", help="Such as granted or applied; repeatable."),
     ] = None
     by: Annotated[str, typer.Option(metavar="ACTOR", help="Decided by this actor.")] = ""
+    include_host: Annotated[
+        bool, typer.Option("--include-host", help="Also what was decided about the host.")
+    ] = False
 
 
 After = Annotated[
@@ -187,6 +190,7 @@ def filter_of(session: Session, which: Which) -> governance_service_pb2.Decision
         codes=which.code or (),
         actor=which.by,
         execution_id=which.execution,
+        include_host=which.include_host,
     )
 
 

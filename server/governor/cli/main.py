@@ -8,6 +8,7 @@ from governor.cli import (
     backup,
     decisions,
     executions,
+    host,
     requests,
     review,
     server,
@@ -33,7 +34,18 @@ app = typer.Typer(
     },
 )
 
-for module in (server, submit, review, actions, requests, executions, decisions, verify, backup):
+for module in (
+    server,
+    submit,
+    review,
+    actions,
+    requests,
+    executions,
+    decisions,
+    host,
+    verify,
+    backup,
+):
     module.add_to(app)
 
 

@@ -51,7 +51,7 @@ def state_text(state: mutation_pb2.StateRef) -> str:
 def reason_text(reason: mutation_pb2.Reason) -> str:
     """`CODE: words (fact=value)`."""
     text = f"{reason.code}: {reason.message}" if reason.message else reason.code
-    return safe(text + _facts(reason.metadata))
+    return safe(text + facts_text(reason.metadata))
 
 
 def show_content(output: Output, request: request_pb2.MutationRequest) -> None:
@@ -142,7 +142,7 @@ def show_execution(output: Output, execution: execution_pb2.Execution) -> None:
     show_changes(output, execution.applied.changes)
     for effect in execution.applied.side_effects:
         severity = execution_pb2.Severity.Name(effect.severity).removeprefix("SEVERITY_")
-        text = f"{severity} {effect.type}: {effect.description}{_facts(effect.data)}"
+        text = f"{severity} {effect.type}: {effect.description}{facts_text(effect.data)}"
         output.line(f"    side effect: {safe(text)}")
 
 
@@ -170,7 +170,7 @@ def decision_row(decision: decision_pb2.Decision) -> dict[str, str]:
         "REQUEST": safe(decision.mutation_request_id),
         "DECISION": safe(f"{category.removeprefix('DECISION_CATEGORY_')}.{decision.code}"),
         "ACTOR": safe(decision.actor.id),
-        "WHY": " ".join(part for part in (why, safe(_facts(facts)).strip()) if part),
+        "WHY": " ".join(part for part in (why, safe(facts_text(facts)).strip()) if part),
     }
 
 
@@ -242,7 +242,8 @@ def _shortened(value: str) -> str:
     return f"{value[:12]}..." if _DIGEST.fullmatch(value) else value
 
 
-def _facts(facts: Mapping[str, str]) -> str:
+def facts_text(facts: Mapping[str, str]) -> str:
+    """` (name=value, ...)`, or nothing."""
     return f" ({_facts_of(sorted(facts.items()))})" if facts else ""
 
 

@@ -177,6 +177,15 @@ class Hosting(Section):
     host_message_bytes_max: MessageBytes = Field(
         default=8_388_608, description="The largest message to or from the host."
     )
+    host_failures_max: Count = Field(
+        default=5,
+        description="After how many calls in a row without an answer the host is left alone.",
+    )
+    host_pause_seconds_initial: Seconds = Field(
+        default=1.0,
+        description="For how long at first; then one call tries, and each failure doubles it.",
+    )
+    host_pause_seconds_max: Seconds = Field(default=30.0, description="The longest such pause.")
 
 
 class Deciding(Section):

@@ -77,6 +77,7 @@ class Settings(
             ("request_lifetime_seconds", "request_lifetime_seconds_max"),
             ("apply_seconds_max", "lease_seconds"),
             ("backoff_seconds_initial", "backoff_seconds_max"),
+            ("host_pause_seconds_initial", "host_pause_seconds_max"),
             ("payload_bytes_max", "message_bytes_max"),
             ("message_bytes_max", "bytes_in_flight_max"),
             ("payload_bytes_max", "host_message_bytes_max"),

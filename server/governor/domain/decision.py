@@ -24,6 +24,7 @@ class Category(StrEnum):
     CHECK = "CHECK"
     VERSION_RESOLUTION = "VERSION_RESOLUTION"
     EXECUTION = "EXECUTION"
+    HOST = "HOST"
 
 
 class Code(Enum):
@@ -62,6 +63,8 @@ class Code(Enum):
     IN_DOUBT = (Category.EXECUTION, "in_doubt")
     RESOLVED = (Category.EXECUTION, "resolved")
     LEASE_LOST = (Category.EXECUTION, "lease_lost")
+    HOST_TRUSTED = (Category.HOST, "trusted")
+    HOST_HELD = (Category.HOST, "held")
 
     def __init__(self, category: Category, text: str) -> None:
         self.category = category
@@ -69,7 +72,11 @@ class Code(Enum):
 
 
 class Decision(Value, frozen=True, kw_only=True):
-    """What was decided about which request, by whom, and why. The store gives it its revision."""
+    """What was decided about which request, by whom, and why. The store gives it its revision.
+
+    A decision about the host is about no request: it has no tenant and no status, and its ids are
+    empty. No other decision is like that.
+    """
 
     code: Code
     actor: Identity
@@ -77,7 +84,7 @@ class Decision(Value, frozen=True, kw_only=True):
     tenant: str
     request_id: RequestId
     request_audit_id: AuditId
-    status: Status
+    status: Status | None
     digest: bytes
     state: StateRef
     mutation_type: str

@@ -163,6 +163,31 @@ class HostUnavailable(GovernorError):
     """The host does not answer and the call needs it."""
 
 
+class HostHeld(GovernorError):
+    """Nothing is executed in the host until a person trusts it again."""
+
+    def __init__(self, hold: str, detail: str) -> None:
+        super().__init__(f"the host is held: {detail}", hold=hold, detail=detail)
+
+
+class HostNotHeld(GovernorError):
+    """The host is trusted already."""
+
+    def __init__(self, lineage_id: str) -> None:
+        super().__init__("the host is not held", lineage_id=lineage_id)
+
+
+class LineageMismatch(GovernorError):
+    """The lineage that somebody trusts is not the one that the host announces now."""
+
+    def __init__(self, *, named: str, announced: str) -> None:
+        super().__init__(
+            f"the host announces the lineage {announced!r}, not {named!r}",
+            named=named,
+            announced=announced,
+        )
+
+
 class Overloaded(GovernorError):
     """A bound is reached."""
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import re
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -11,12 +13,14 @@ from google.protobuf.message import DecodeError, Message
 from opentelemetry.context import Context
 
 from governance.v1 import mutation_engine_pb2 as engine
+from governor.clock import SystemClock
 from governor.domain.errors import HostUnavailable
-from governor.domain.execution import ApplyAnswer, Execution, InDoubt, LookupAnswer
+from governor.domain.execution import ApplyAnswer, Busy, Execution, InDoubt, LookupAnswer
 from governor.domain.request import MutationRequest, StateRef
-from governor.domain.values import Reason
+from governor.domain.values import Micros, Reason
 from governor.host import answers, codec
 from governor.host.answers import Failure, Reading
+from governor.host.breaker import Breaker, CircuitOpen
 from governor.host.connection import (
     MESSAGE_BYTES_MAX,
     HostTls,
@@ -27,7 +31,7 @@ from governor.host.connection import (
 from governor.telemetry.calls import Call, inside
 from governor.telemetry.providers import OFF, Telemetry
 from governor.telemetry.traceparent import TRACEPARENT, parse
-from governor.usecases.ports import Capabilities, Order, Validation
+from governor.usecases.ports import Capabilities, Circuit, Clock, HostCondition, Order, Validation
 
 __all__ = ["HostClient", "HostTls"]
 
@@ -36,8 +40,18 @@ log = logging.getLogger(__name__)
 SERVICE: Final = engine.DESCRIPTOR.services_by_name["MutationEngine"].full_name
 OK: Final = grpc.StatusCode.OK.name
 CANCELLED: Final = grpc.StatusCode.CANCELLED.name
+UNAVAILABLE: Final = grpc.StatusCode.UNAVAILABLE.name
+UNANSWERED: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+"""What nobody signed with one of these counts against the host in the circuit breaker."""
+FAILURES_MAX: Final = 5
+PAUSE_SECONDS_INITIAL: Final = 1.0
+PAUSE_SECONDS_MAX: Final = 30.0
+MICROS: Final = 1_000_000
+CIRCUIT_OPEN: Final = "HOST_CIRCUIT_OPEN"
 UNREADABLE: Final = "UNREADABLE_ANSWER"
 CLIENT_FAULT: Final = "CLIENT_FAULT"
+LINEAGE: Final = re.compile(r"[ -~]{0,256}")
+"""As it can be named by whoever is to trust it."""
 
 Answer = TypeVar("Answer")
 Response = TypeVar("Response", bound=Message)
@@ -54,15 +68,30 @@ class HostClient:
         telemetry: Telemetry = OFF,
         tls: HostTls | None = None,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
+        failures_max: int = FAILURES_MAX,
+        pause_seconds_initial: float = PAUSE_SECONDS_INITIAL,
+        pause_seconds_max: float = PAUSE_SECONDS_MAX,
+        clock: Clock | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds_max = call_seconds_max
         self._telemetry = telemetry
+        self._clock = clock or SystemClock()
+        self._breaker = Breaker(
+            failures_max=failures_max,
+            pause_seconds_initial=pause_seconds_initial,
+            pause_seconds_max=pause_seconds_max,
+            changed=self._circuit_changed,
+            monotonic=monotonic,
+        )
+        self._reached_at: Micros | None = None
         self._channel = open_channel(target, tls, message_bytes_max)
         self._get_capabilities = self._method("GetCapabilities")
         self._get_state = self._method("GetState")
         self._validate = self._method("ValidateMutation")
         self._apply = self._method("ApplyMutation")
         self._lookup = self._method("LookupMutation")
+        self._listeners: list[Callable[[Capabilities], None]] = []
         self._known: Capabilities | None = None
         self._is_current = False
         self._asking = asyncio.Lock()
@@ -75,7 +104,16 @@ class HostClient:
     def known_capabilities(self) -> Capabilities | None:
         return self._known
 
+    @property
+    def condition(self) -> HostCondition:
+        return HostCondition(circuit=self._breaker.circuit, reached_at=self._reached_at)
+
+    def listen(self, listener: Callable[[Capabilities], None]) -> None:
+        self._listeners.append(listener)
+
     async def capabilities(self) -> Capabilities:
+        if self._known is not None and self._is_current and not self._asking.locked():
+            return self._known
         if self._watching is None:
             self._watching = asyncio.create_task(watch(self._channel, self._connection_changed))
         async with self._asking:
@@ -87,6 +125,8 @@ class HostClient:
                 except BaseException:
                     self._is_current = False
                     raise
+                for listener in self._listeners:
+                    listener(self._known)
             return self._known
 
     async def state_version(self, tenant: str, state: StateRef) -> str:
@@ -117,6 +157,7 @@ class HostClient:
             traceparent,
             read=answers.applied,
             read_failure=answers.apply_answer,
+            unsent=_come_again,
         )
 
     async def lookup(self, execution: Execution, *, fence: bool, traceparent: str) -> LookupAnswer:
@@ -127,6 +168,7 @@ class HostClient:
             traceparent,
             read=lambda data: answers.looked_up(data, digest=execution.digest),
             read_failure=answers.lookup_answer,
+            unsent=lambda shut: _doubt(CIRCUIT_OPEN, shut.message),
         )
 
     async def close(self) -> None:
@@ -152,6 +194,7 @@ class HostClient:
         *,
         read: Callable[[bytes], Answer],
         read_failure: Callable[[Failure], Answer],
+        unsent: Callable[[CircuitOpen], Answer],
     ) -> Answer | InDoubt:
         """For calls about an execution: whatever happens is an answer, at worst that of doubt."""
         span = self._observed(method, inside(parse(traceparent)))
@@ -165,6 +208,9 @@ class HostClient:
             data = await self._send(method, build(), traceparent)
             code = OK
             return read(data)
+        except CircuitOpen as shut:
+            code = UNAVAILABLE
+            return unsent(shut)
         except _Failed as failed:
             code = failed.failure.code.name
             return read_failure(failed.failure)
@@ -194,6 +240,9 @@ class HostClient:
             data = await self._send(method, message, span.traceparent if span else "")
             code = OK
             return response.FromString(data)
+        except CircuitOpen:
+            code = UNAVAILABLE
+            raise
         except _Failed as failed:
             code = failed.failure.code.name
             raise
@@ -205,12 +254,14 @@ class HostClient:
 
     async def _send(self, method: "_Method", message: Message, traceparent: str) -> bytes:
         metadata = ((TRACEPARENT, traceparent),) if traceparent else None
+        is_probe, answered = self._breaker.admit(), None
         try:
             data: bytes = await method.call(
                 message.SerializeToString(), timeout=self._seconds_max, metadata=metadata
             )
         except grpc.aio.AioRpcError as error:
             failure = answers.failure_of(error)
+            answered = bool(failure.reason) or failure.code not in UNANSWERED
             if not failure.reason:
                 # Whoever answers next may be another process, with other promises.
                 self._is_current = False
@@ -224,7 +275,13 @@ class HostClient:
                     },
                 )
             raise _Failed(failure, method.name) from error
-        return data
+        else:
+            answered = True
+            return data
+        finally:
+            if answered:
+                self._reached_at = self._clock.now()
+            self._breaker.ended(answered=answered, is_probe=is_probe)
 
     async def _ask_capabilities(self) -> Capabilities:
         request = engine.GetCapabilitiesRequest(contract_version=codec.CONTRACT_VERSION)
@@ -238,14 +295,29 @@ class HostClient:
                 contract_version=promised.contract_version,
                 expected=codec.CONTRACT_VERSION,
             )
+        if not LINEAGE.fullmatch(promised.lineage_id):
+            raise HostUnavailable("the host announces a lineage_id that is none")
         return promised
 
     def _connection_changed(self, is_connected: bool) -> None:
         """A new connection may lead to another host: its promises are read again at once."""
         if not is_connected:
             self._is_current = False
-        elif not self._is_current and (self._refreshing is None or self._refreshing.done()):
+            return
+        self._breaker.reconsider()
+        if not self._is_current and (self._refreshing is None or self._refreshing.done()):
             self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
+
+    def _circuit_changed(self, circuit: Circuit) -> None:
+        match circuit:
+            case Circuit.OPEN:
+                log.warning("the host does not answer, and is left alone for a while")
+            case Circuit.CLOSED:
+                log.info("the host answers again")
+            case Circuit.PROBING:
+                log.debug("the host is tried")
+        if self._telemetry.instruments is not None:
+            self._telemetry.instruments.circuit_changed(circuit)
 
     async def _refresh(self) -> None:
         try:
@@ -278,6 +350,12 @@ class _Failed(HostUnavailable):
         self.facts = {"code": failure.code.name, "method": method}
         if failure.reason:
             self.facts = {**self.facts, "reason": failure.reason}
+
+
+def _come_again(shut: CircuitOpen) -> ApplyAnswer:
+    """An order that was not sent was not carried out: there is nothing to look up."""
+    reason = Reason(code=CIRCUIT_OPEN, message=shut.message)
+    return Busy(reason=reason, retry_after_us=round(shut.retry_seconds * MICROS))
 
 
 def _doubt(code: str, message: str) -> InDoubt:

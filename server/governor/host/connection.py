@@ -51,14 +51,13 @@ async def watch(channel: grpc.aio.Channel, changed: Callable[[bool], None]) -> N
     A connection that is lost is made again at once, and not by the next order, which then waits.
     """
     state = channel.get_state()
-    was_connected = state is grpc.ChannelConnectivity.READY
     while state is not grpc.ChannelConnectivity.SHUTDOWN:
         await channel.wait_for_state_change(state)
+        if state is grpc.ChannelConnectivity.READY:
+            changed(False)  # however soon there is another one: it may lead to another process
         state = channel.get_state(try_to_connect=True)
-        is_connected = state is grpc.ChannelConnectivity.READY
-        if is_connected is not was_connected:
-            was_connected = is_connected
-            changed(is_connected)
+        if state is grpc.ChannelConnectivity.READY:
+            changed(True)
 
 
 def was_cancelled_from_outside() -> bool:

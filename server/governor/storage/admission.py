@@ -20,6 +20,7 @@ class Facts(Value, frozen=True, kw_only=True):
     requests: Mapping[RequestId, Revision] = {}
     executions: Mapping[ExecutionId, Revision] = {}
     busy: Mapping[Slot, ExecutionId] = {}
+    standing: Revision = Revision(0)
     fingerprints: Mapping[KeyDigest, bytes] = {}
 
 
@@ -61,6 +62,7 @@ class _Ground:
         self._requests = dict(facts.requests)
         self._executions = dict(facts.executions)
         self._busy = dict(facts.busy)
+        self._standing = facts.standing
         self._fingerprints = dict(facts.fingerprints)
         self._positions: dict[KeyDigest, int] = {}
 
@@ -91,6 +93,9 @@ class _Ground:
             found = self._executions.get(execution.id, _ABSENT)
             if found != execution.revision:
                 return _conflict("execution", execution.id, execution.revision, found)
+        standing = commit.standing
+        if standing is not None and standing.revision != self._standing:
+            return _conflict("standing", "host", standing.revision, self._standing)
         for id, revision in commit.guards:
             found = self._requests.get(id, _ABSENT)
             if found != revision:
@@ -125,6 +130,8 @@ class _Ground:
             self._executions[execution.id] = _WRITTEN_NOW
             if execution.is_active:
                 self._busy[execution.slot] = execution.id
+        if commit.standing is not None:
+            self._standing = _WRITTEN_NOW
         if commit.key is not None:
             digest = key_digest(commit.key)
             self._fingerprints[digest] = commit.key.fingerprint

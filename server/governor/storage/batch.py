@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from governor.domain.errors import GovernorError
 from governor.domain.execution import Execution
+from governor.domain.host_standing import HostStanding
 from governor.domain.ledger import Frontier, leaf_hash
 from governor.domain.request import MutationRequest
 from governor.domain.values import Revision, Value
@@ -107,8 +108,17 @@ def _read_facts(connection: Connection, commits: Sequence[Commit], statements: S
                 connection, list(slots)
             )
         },
+        standing=_standing_revision(connection, commits),
         fingerprints=dict(statements.keys.select(connection, _column(keys))),
     )
+
+
+def _standing_revision(connection: Connection, commits: Sequence[Commit]) -> Revision:
+    """Asked for by the few batches that change it."""
+    if all(commit.standing is None for commit in commits):
+        return Revision(0)
+    row = connection.execute(queries.host_standing()).one_or_none()
+    return Revision(0) if row is None else row.revision
 
 
 def _column(values: Iterable[object]) -> list[BulkRow]:
@@ -133,6 +143,8 @@ class _Draft:
     dependencies: list[BulkRow] = field(default_factory=list)
     new_executions: list[BulkRow] = field(default_factory=list)
     changed_executions: list[BulkRow] = field(default_factory=list)
+    new_standing: list[BulkRow] = field(default_factory=list)
+    changed_standing: list[BulkRow] = field(default_factory=list)
     keys: list[BulkRow] = field(default_factory=list)
 
     def add(self, commit: Commit) -> Committed:
@@ -151,7 +163,8 @@ class _Draft:
             subject = (requests[0].id, progress[0]) if requests else None
             execution = executions[0] if executions else None
             self.keys.append(rows.new_key(commit.key, last, subject, execution))
-        return Committed(requests=requests, executions=executions, revision=last)
+        standing = self._put_standing(commit.standing, last) if commit.standing else None
+        return Committed(requests=requests, executions=executions, revision=last, standing=standing)
 
     def _append_entries(self, commit: Commit) -> None:
         for decision in commit.decisions:
@@ -213,6 +226,12 @@ class _Draft:
         self.new_executions.append(rows.new_execution(new))
         return new
 
+    def _put_standing(self, standing: HostStanding, last: Revision) -> HostStanding:
+        changed = standing.but(revision=last)
+        to_write = self.changed_standing if standing.revision else self.new_standing
+        to_write.append(rows.host_standing(changed))
+        return changed
+
     def write(self, connection: Connection, statements: Statements) -> None:
         """Executions that end are written before those that begin: one may take over its state."""
         statements.insert_requests.execute(connection, self.new_requests)
@@ -221,6 +240,8 @@ class _Draft:
         statements.insert_dependencies.execute(connection, self.dependencies)
         statements.update_executions.execute(connection, self.changed_executions)
         statements.insert_executions.execute(connection, self.new_executions)
+        statements.insert_standing.execute(connection, self.new_standing)
+        statements.update_standing.execute(connection, self.changed_standing)
         statements.insert_entries.execute(connection, self.entry_rows)
         statements.insert_keys.execute(connection, self.keys)
 

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
-from governor.domain.decision import Code
+from governor.domain.decision import Category, Code
 from governor.domain.digest import request_digest
 from governor.domain.executing import outcome_digest
 from governor.domain.execution import Execution, ExecutionStatus
+from governor.domain.host_standing import HostStanding, standing_told
 from governor.domain.ledger import EMPTY, Checkpoint, leaf_hash
 from governor.domain.values import ExecutionId, RequestId, Revision, Value
 from governor.storage import rows
@@ -28,6 +29,7 @@ class Fault(Enum):
     ENTRY_CHANGED = "the entry's bytes are not those that were hashed"
     ENTRY_UNREADABLE = "the entry's bytes are no entry"
     ENTRY_MISFILED = "the entry is filed under something else than its bytes say"
+    ENTRY_SUBJECT = "the entry is about no request, or about one, where its category says otherwise"
     HEAD_SIZE = "the head counts another number of entries"
     HEAD_ROOT = "the head's root is not the root over the entries"
     HEAD_FRONTIER = "the head's frontier is not that of the entries"
@@ -49,6 +51,10 @@ class Fault(Enum):
     EXECUTION_MISFILED = "the execution is filed under something else than it says"
     EXECUTION_STATUS = "the execution's status is not what its last decision says"
     EXECUTION_OUTCOME = "the execution's outcome is not the one that was recorded"
+    HOST_MISSING = "the ledger tells of the host, whose standing is not there"
+    HOST_UNRECORDED = "the ledger does not tell of the host's standing"
+    HOST_UNREADABLE = "the host's standing cannot be read"
+    HOST_STANDING = "the host's standing is not what its last decision says"
 
 
 class Finding(Value, frozen=True, kw_only=True):
@@ -106,6 +112,8 @@ class LedgerCheck:
         for name, said in _columns(entry).items():
             if said != getattr(row, name):
                 yield Finding(fault=Fault.ENTRY_MISFILED, revision=row.revision, detail=name)
+        if not _has_its_subject(entry):
+            yield Finding(fault=Fault.ENTRY_SUBJECT, revision=row.revision)
 
     def _grow(self, leaves: Sequence[bytes]) -> None:
         checkpoint = self._checkpoint
@@ -159,6 +167,43 @@ def _columns(entry: Entry) -> dict[str, object]:
         "actor": decision.actor.id,
         "at": decision.at,
     }
+
+
+def _has_its_subject(entry: Entry) -> bool:
+    """Whether it is about a request of a tenant, unless it is about the host they all share."""
+    decision = entry.decision
+    subject = (decision.tenant, decision.request_id, decision.status)
+    if decision.code.category is Category.HOST:
+        return subject == ("", "", None)
+    return all(subject)
+
+
+# ---------------------------------------------------------------- the host
+
+
+def check_standing(row: Row[Any] | None, last: Entry | None) -> Iterator[Finding]:
+    """The row of HOST_STANDING, if there is one, against the last entry about the host."""
+    if row is None:
+        if last is not None:
+            yield Finding(fault=Fault.HOST_MISSING, revision=last.revision)
+        return
+    if last is None:
+        yield Finding(fault=Fault.HOST_UNRECORDED)
+        return
+    try:
+        standing = rows.host_standing_of(row)
+    except ValueError:
+        yield Finding(fault=Fault.HOST_UNREADABLE)
+        return
+    if row.revision != standing.revision or standing != _standing_told(last):
+        yield Finding(fault=Fault.HOST_STANDING, revision=last.revision)
+
+
+def _standing_told(last: Entry) -> HostStanding | None:
+    try:
+        return standing_told(last.decision, last.revision)
+    except (KeyError, ValueError):
+        return None
 
 
 # ---------------------------------------------------------------- requests

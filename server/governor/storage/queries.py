@@ -14,8 +14,10 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
+    union_all,
 )
 
+from governor.domain.decision import Category
 from governor.domain.request import TERMINAL, Status
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
 from governor.storage import rows, tables
@@ -160,9 +162,21 @@ def entries(
     page = select(*rows.LISTED_ENTRY).where(_ledger.revision > after)
     if until is not None:
         page = page.where(_ledger.revision <= until)
-    if filter is not None:
-        page = page.where(and_(*_conditions(filter)))
-    return page.order_by(_ledger.revision).limit(limit)
+    if filter is None:
+        return page.order_by(_ledger.revision).limit(limit)
+    ours = page.where(and_(*_conditions(filter)))
+    ours = ours.order_by(_ledger.revision).limit(limit)
+    return _and_of_the_host(page, ours, filter, limit) if filter.include_host else ours
+
+
+def _and_of_the_host(
+    page: Select[Any], ours: Select[Any], filter: DecisionFilter, limit: int
+) -> Select[Any]:
+    """Two ranges of an index, each bounded, and then one order: `OR` would sort a whole tenant."""
+    of_the_host = page.where(and_(*_conditions(filter.but(tenant=""))))
+    of_the_host = of_the_host.order_by(_ledger.revision).limit(limit)
+    both = union_all(select(ours.subquery()), select(of_the_host.subquery())).subquery()
+    return select(both).order_by(both.c.revision).limit(limit)
 
 
 def _conditions(filter: DecisionFilter) -> list[ColumnElement[bool]]:
@@ -227,6 +241,16 @@ def dependents(id: RequestId) -> Select[Any]:
         )
         .order_by(_requests.submitted_revision, _requests.id)
     )
+
+
+def host_standing() -> Select[Any]:
+    return select(*rows.HOST_STANDING)
+
+
+def last_about_the_host() -> Select[Any]:
+    """What belongs to no tenant is about the host."""
+    about = select(_ledger.entry).where(_ledger.tenant == "", _ledger.category == Category.HOST)
+    return about.order_by(_ledger.revision.desc()).limit(1)
 
 
 def head() -> Select[Any]:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from governor.domain.errors import Overloaded, RequestIdReused, StoreUnavailable
 from governor.domain.execution import Execution
+from governor.domain.host_standing import HostStanding
 from governor.domain.request import MutationRequest, PendingReason
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
 from governor.storage import queries, rows
@@ -114,6 +115,10 @@ class Reader:
     ) -> tuple[StoredEntry, ...]:
         page = queries.entries(after=after, limit=limit, filter=filter)
         return await self._values(page, rows.stored_entry)
+
+    async def host_standing(self) -> HostStanding:
+        found = await self._select(queries.host_standing())
+        return rows.host_standing_of(found[0] if found else None)
 
     async def due(self, *, until: Micros, limit: int) -> tuple[RequestId, ...]:
         found = await self._select(queries.due(until=until, limit=limit))

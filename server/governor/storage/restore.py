@@ -31,6 +31,7 @@ from governor.storage.backup import (
     sync,
     verify_copy,
 )
+from governor.storage.dialect import PostgresDialect, SqliteDialect
 from governor.storage.errors import (
     NoSuchStore,
     Occupied,
@@ -40,7 +41,9 @@ from governor.storage.errors import (
 )
 from governor.storage.findings import EntryDecoder, Finding
 from governor.storage.open import is_sqlite, on_postgres, on_sqlite, parse
+from governor.storage.standing import hold_after_restore
 from governor.storage.verify import Verified, verify
+from governor.usecases.ports import EntryEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class Restoration:
 
     store_id: str  # the new one
     at: Micros
+    encode: EntryEncoder
     decode: EntryDecoder
     report: Callable[[Finding], None]
     progress: Progress
@@ -133,7 +137,7 @@ class Restoration:
         return Restored(verified=verified, store_id=self.store_id)
 
     def _renew(self, connection: Connection, *, verified: Verified) -> None:
-        """One transaction. Whatever else a restored store must begin with belongs into it."""
+        """One transaction: the new id, and the host held until a person has looked."""
         head, former = tables.head, tables.former_stores
         with connection.begin():
             found = connection.execute(select(head).with_for_update()).one()
@@ -147,6 +151,9 @@ class Restoration:
                 insert(former).values(store_id=found.store_id, size=found.size, ended_at=self.at)
             )
             connection.execute(update(head).values(store_id=self.store_id))
+            is_sqlite_file = connection.dialect.name == "sqlite"
+            dialect = SqliteDialect() if is_sqlite_file else PostgresDialect()
+            hold_after_restore(connection, now=self.at, dialect=dialect, encode=self.encode)
 
     def _aside(self, path: Path) -> Path | None:
         """Where what is there is to be kept; None if nothing is. Raises Occupied."""

@@ -9,6 +9,7 @@ from sqlalchemy import Column, Row
 
 from governor.domain.decision import Category
 from governor.domain.execution import Execution
+from governor.domain.host_standing import UNMET, HostStanding
 from governor.domain.request import (
     Content,
     ExecutionMode,
@@ -50,6 +51,7 @@ _decode_fixed: Final = msgspec.json.Decoder(_Fixed).decode
 _decode_content: Final = msgspec.json.Decoder(Content).decode
 _decode_progress: Final = msgspec.json.Decoder(Progress).decode
 _decode_execution: Final = msgspec.json.Decoder(Execution).decode
+_decode_standing: Final = msgspec.json.Decoder(HostStanding).decode
 
 # ---------------------------------------------------------------- requests
 
@@ -275,6 +277,24 @@ def changed_execution(execution: Execution) -> tuple[object, ...]:
 def execution_of(body: bytes) -> Execution:
     """The execution in a `body`."""
     return _decode_execution(body)
+
+
+# ---------------------------------------------------------------- the host
+
+_h = tables.host_standing.c
+HOST_STANDING: Final[Sequence[Column[Any]]] = (_h.id, _h.revision, _h.body)
+
+_THE_HOST: Final = 1
+
+
+def host_standing(standing: HostStanding) -> tuple[object, ...]:
+    """The one row of HOST_STANDING."""
+    return (_THE_HOST, standing.revision, _encode(standing))
+
+
+def host_standing_of(row: Row[Any] | None) -> HostStanding:
+    """The standing in the row, if there is one yet."""
+    return _decode_standing(row.body) if row is not None else UNMET
 
 
 # ---------------------------------------------------------------- ledger and keys

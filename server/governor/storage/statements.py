@@ -51,6 +51,10 @@ class Statements:
         self.update_executions = dialect.bulk(
             _update(tables.executions, rows.CHANGED_EXECUTION), rows.CHANGED_EXECUTION
         )
+        self.insert_standing = _insert(dialect, rows.HOST_STANDING)
+        self.update_standing = dialect.bulk(
+            _update(tables.host_standing, rows.HOST_STANDING), rows.HOST_STANDING
+        )
         self.insert_entries = _insert(dialect, rows.NEW_ENTRY)
         self.insert_keys = _insert(dialect, rows.NEW_KEY)
 

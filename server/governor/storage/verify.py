@@ -1,9 +1,9 @@
 """Reads a whole store, changes nothing, and names everything that does not agree.
 
 Four things are held against each other: the entries' bytes, the tree over them, the rows of
-requests and executions, and a checkpoint that was kept outside. Whoever can write the database can
-make the first three agree; only the last is out of their reach. SQLite's file is held against
-itself as well: hashes do not reach the pages of its indexes.
+requests, executions and the host's standing, and a checkpoint that was kept outside. Whoever can
+write the database can make the first three agree; only the last is out of their reach. SQLite's
+file is held against itself as well: hashes do not reach the pages of its indexes.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from governor.domain.ledger import EMPTY_ROOT, Checkpoint
 from governor.domain.values import Value
-from governor.storage import migrate, postgres, rows, sqlite, tables
+from governor.storage import migrate, postgres, queries, rows, sqlite, tables
 from governor.storage.causes import Cause, cause_of
 from governor.storage.errors import NoSuchStore
 from governor.storage.findings import (
@@ -28,6 +28,7 @@ from governor.storage.findings import (
     LedgerCheck,
     check_execution,
     check_request,
+    check_standing,
 )
 from governor.storage.open import is_sqlite, only_our_words, parse
 from governor.storage.transaction import log_failure
@@ -109,6 +110,7 @@ class _Verification:
             ("the requests", self._check_requests),
             ("the executions", self._check_executions),
             ("what only the ledger tells of", self._check_missing),
+            ("the host's standing", self._check_standing),
         ):
             try:
                 # After an error PostgreSQL takes nothing more but the way back to a savepoint.
@@ -187,6 +189,14 @@ class _Verification:
         for row in await self._select(_untold(entry.execution_id, tables.executions)):
             yield Finding(fault=Fault.EXECUTION_MISSING, execution_id=row.id, revision=row.revision)
 
+    async def _check_standing(self) -> AsyncIterator[Finding]:
+        found = await self._select(queries.host_standing())
+        told = await self._select(queries.last_about_the_host())
+        with suppress(ValueError):  # which the ledger's own check has found already
+            last = self._decode(told[0].entry) if told else None
+            for finding in check_standing(found[0] if found else None, last):
+                yield finding
+
     async def _told(
         self, table: Table, named: Column[Any], page: Sequence[Row[Any]]
     ) -> Mapping[str, Sequence[Entry]]:
@@ -226,7 +236,7 @@ def _untold(named: Column[Any], table: Table) -> Select[Any]:
     return (
         select(named.label("id"), func.min(tables.ledger.c.revision).label("revision"))
         .outerjoin_from(tables.ledger, table, table.c.id == named)
-        .where(named.is_not(None), table.c.id.is_(None))
+        .where(named.is_not(None), named != "", table.c.id.is_(None))
         .group_by(named)
         .order_by(named)
     )

@@ -11,8 +11,9 @@ from opentelemetry.semconv._incubating.metrics.rpc_metrics import (
 )
 
 from governor.domain.decision import Category, Code
+from governor.domain.host_standing import HoldCode
 from governor.domain.request import PendingReason
-from governor.usecases.ports import Batch
+from governor.usecases.ports import Batch, Circuit
 
 CALL_SECONDS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
@@ -56,6 +57,14 @@ class StoreVitals:
 
 
 UNKNOWN_VITALS: Final = StoreVitals(failures={}, wal_bytes=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostHealth:
+    """How the host stands: whether it is called, and why nothing is executed in it, if so."""
+
+    circuit: Circuit
+    hold: HoldCode | None
 
 
 class Instruments:
@@ -132,6 +141,29 @@ class Instruments:
             unit="By",
             description="The size of SQLite's write-ahead log.",
         )
+        self._holds = meter.create_counter(
+            "governor.host.holds",
+            unit="{hold}",
+            description="How often the host was held: by a changed lineage, a broken promise.",
+        )
+        self._circuit_openings = meter.create_counter(
+            "governor.host.circuit.openings",
+            unit="{opening}",
+            description="How often the host was left alone because it did not answer.",
+        )
+        meter.create_observable_gauge(
+            "governor.host.held",
+            callbacks=[self._observe_hold],
+            unit="{host}",
+            description="1 while nothing is executed in the host, by why.",
+        )
+        meter.create_observable_gauge(
+            "governor.host.circuit.state",
+            callbacks=[self._observe_circuit],
+            unit="{circuit}",
+            description="1 for whether the host is being called, and 0 for what is not so.",
+        )
+        self._host: Callable[[], HostHealth] | None = None
         self._pending: Mapping[PendingReason, int] | None = None
         self._streams: Callable[[], Streams] = lambda: NO_STREAMS
         self._vitals: Callable[[], StoreVitals] = lambda: UNKNOWN_VITALS
@@ -144,6 +176,8 @@ class Instruments:
                     self._submitted.add(1)
                 elif (outcome := OUTCOMES.get(entry.code)) is not None:
                     self._ended.add(1, {"governor.outcome": outcome})
+            elif entry.category is Category.HOST and entry.code == Code.HOST_HELD.text:
+                self._holds.add(1)
         for commit in batch.commits:
             for execution in commit.executions:
                 if execution.finished_at is not None:
@@ -163,6 +197,15 @@ class Instruments:
         """
         self._pending = counts
 
+    def circuit_changed(self, circuit: Circuit) -> None:
+        """The host is left alone, tried, or called again."""
+        if circuit is Circuit.OPEN:
+            self._circuit_openings.add(1)
+
+    def observe_host(self, host: Callable[[], HostHealth]) -> None:
+        """Says where to look when the backend asks; called on the exporter's thread."""
+        self._host = host
+
     def observe_streams(self, streams: Callable[[], Streams]) -> None:
         """Says where to look when the backend asks; called on the exporter's thread."""
         self._streams = streams
@@ -177,6 +220,20 @@ class Instruments:
             return
         for reason in PendingReason:
             yield Observation(counts.get(reason, 0), {"governor.pending_reason": reason.value})
+
+    def _observe_hold(self, _options: CallbackOptions) -> Iterable[Observation]:
+        if self._host is None:
+            return
+        hold = self._host().hold
+        for code in HoldCode:
+            yield Observation(int(code is hold), {"governor.host.hold": code.value})
+
+    def _observe_circuit(self, _options: CallbackOptions) -> Iterable[Observation]:
+        if self._host is None:
+            return
+        now = self._host().circuit
+        for circuit in Circuit:
+            yield Observation(int(circuit is now), {"governor.host.circuit": circuit.value})
 
     def _observe_streams_open(self, _options: CallbackOptions) -> Iterable[Observation]:
         yield Observation(self._streams().open)

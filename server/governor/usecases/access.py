@@ -31,6 +31,8 @@ ROLES: Mapping[str, frozenset[str]] = {
     "WaitRequest": _EVERYBODY,
     "ListDecisions": _EVERYBODY,
     "StreamDecisions": _EVERYBODY,
+    "GetHost": _EVERYBODY,
+    "TrustHost": frozenset({OPERATOR, ADMIN}),
 }
 """One of these roles, held in the tenant, is needed for the RPC."""
 

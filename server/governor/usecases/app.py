@@ -18,6 +18,7 @@ from governor.usecases.tail import TAIL_BYTES_MAX
 
 if TYPE_CHECKING:
     from governor.usecases.execution_manager import ExecutionManager
+    from governor.usecases.host_standing import Standing
     from governor.usecases.tail import Tail
     from governor.usecases.waiting import Waiters
 
@@ -59,6 +60,7 @@ class App:
     ids: Ids
     tracing: Tracing
     executions: "ExecutionManager"
+    standing: "Standing"
     waiters: "Waiters"
     tail: "Tail"
     limits: Limits = field(default_factory=Limits)

@@ -2,9 +2,10 @@
 
 from governor.domain.approval import VoteKind
 from governor.domain.execution import Execution
+from governor.domain.host_standing import HostStanding
 from governor.domain.request import Content, MutationRequest
 from governor.domain.values import ExecutionId, Micros, Reason, RequestId, Revision, Value
-from governor.usecases.ports import DecisionFilter, Validation
+from governor.usecases.ports import Capabilities, DecisionFilter, HostCondition, Validation
 
 
 class Caller(Value, frozen=True, kw_only=True):
@@ -79,6 +80,30 @@ class ResolveExecution(Value, frozen=True, kw_only=True):
     resulting_version: str | None
     reason: Reason
     etag: str = ""
+
+
+class TrustHost(Value, frozen=True, kw_only=True):
+    """Lift the hold on the host, as it announces itself now."""
+
+    request_id: str
+    tenant: str
+    lineage_id: str
+    reason: Reason
+
+
+class Trusted(Value, frozen=True, kw_only=True):
+    """The lineage that is trusted from `revision` on."""
+
+    lineage_id: str
+    revision: Revision
+
+
+class HostSeen(Value, frozen=True, kw_only=True):
+    """The host as this process knows it. `capabilities` are None until it has been reached."""
+
+    standing: HostStanding
+    condition: HostCondition
+    capabilities: Capabilities | None
 
 
 class Changed(Value, frozen=True, kw_only=True):

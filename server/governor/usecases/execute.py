@@ -13,7 +13,7 @@ from governor.usecases.waiting import come_to_rest
 
 async def execute(app: App, caller: Caller, command: Execute) -> Changed:
     """Raises NotFound, MissingRole, EtagMismatch, IllegalTransition, StateBusy, HostUnavailable,
-    Overloaded, RequestIdReused, Conflict.
+    HostHeld, Overloaded, RequestIdReused, Conflict.
     """
     request, starter = await authorised_request(app, caller, command.id, "Execute")
     key = IdempotencyKey(

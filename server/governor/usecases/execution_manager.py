@@ -16,6 +16,7 @@ from typing import Any
 from governor.domain.errors import (
     Conflict,
     GovernorError,
+    HostHeld,
     IllegalTransition,
     Overloaded,
     StateBusy,
@@ -32,6 +33,7 @@ from governor.usecases.patience import persistently
 from governor.usecases.ports import (
     Batch,
     Capabilities,
+    Circuit,
     Commit,
     Committed,
     ExecutionQuery,
@@ -70,6 +72,7 @@ class ExecutionManager:
         self._app = app
         self._lease_us = round(app.limits.lease_seconds * MICROS)
         app.store.listen(self._notice)
+        app.standing.when_lifted(self._pump)
 
     def take_up(self, requests: Sequence[MutationRequest]) -> None:
         """Sees to what nobody saw to: first to what was executing. What is in hand stays so."""
@@ -137,10 +140,10 @@ class ExecutionManager:
         """Resolves the version, where the host does not, and commits the claim.
 
         The committed request is not EXECUTING when its version turned out to be stale. Raises
-        StateBusy, Conflict, HostUnavailable, IllegalTransition.
+        StateBusy, Conflict, HostUnavailable, HostHeld, IllegalTransition.
         """
         app = self._app
-        capabilities = await app.host.capabilities()
+        capabilities = await app.standing.vouch()
         resolution, current = self._upfront_resolution(request), None
         if resolution is None and not capabilities.compare_and_apply:
             current = await app.host.state_version(request.tenant, request.state)
@@ -179,9 +182,9 @@ class ExecutionManager:
 
         The block commits their end. Whenever it does not, the manager takes the execution back.
         Raises IllegalTransition when it was applied after all (which is then recorded),
-        HostUnavailable when the host does not say.
+        HostUnavailable when the host does not say, HostHeld when its word proves nothing.
         """
-        capabilities = await self._app.host.capabilities()
+        capabilities = await self._app.standing.vouch()
         if not capabilities.exactly_once:
             raise IllegalTransition(request.status, Trigger.CANCELED)
         taken = await self._take_over(request, actor=actor, lease_lost=False)
@@ -201,6 +204,8 @@ class ExecutionManager:
             and capabilities.compare_and_apply
             and request.content.execution_mode is ExecutionMode.AUTOMATIC
             and not self._stopping
+            and self._app.standing.allows
+            and self._app.host.condition.circuit is Circuit.CLOSED
             and self._turns.may_jump_in(slot)
             and self._has_room()
         )
@@ -315,8 +320,13 @@ class ExecutionManager:
             self._turns.join(request.slot, request.id)
 
     def _pump(self) -> None:
-        """Starts as many turns as there is room for."""
-        while self._has_room() and not self._stopping and (turn := self._turns.take()):
+        """Starts as many turns as there is room for, and none while the host is held."""
+        while (
+            self._has_room()
+            and not self._stopping
+            and self._app.standing.allows
+            and (turn := self._turns.take())
+        ):
             self._spawn(self._take_turn(*turn))
 
     # --- What runs ------------------------------------------------------------------------------
@@ -336,6 +346,9 @@ class ExecutionManager:
                 except StateBusy:
                     await self._yield_turn(slot, id)
                     return
+                except HostHeld:
+                    self._turns.rejoin(slot, id)
+                    break
                 except IllegalTransition:
                     break
                 except Conflict:
@@ -427,6 +440,7 @@ class ExecutionManager:
         fenced as it may be, and it would be released and executed anew.
         """
         app = self._app
+        await app.standing.restoration_looked_at()
         request = await persistently(app, app.store.request, id)
         if request is None or request.status is not Status.EXECUTING:
             return

@@ -1,6 +1,7 @@
 """What the use cases need from the world: the protocols that adapters implement."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Protocol
 
 from governor.domain.approval import Target
@@ -12,6 +13,7 @@ from governor.domain.execution import (
     ExecutionStatus,
     LookupAnswer,
 )
+from governor.domain.host_standing import HostStanding
 from governor.domain.policy import Facts, Verdict
 from governor.domain.request import MutationRequest, PendingReason, StateRef, Status
 from governor.domain.values import (
@@ -41,15 +43,16 @@ class IdempotencyKey(Value, frozen=True, kw_only=True):
 class Commit(Value, frozen=True, kw_only=True):
     """One unit of work: all of it becomes durable, or none of it.
 
-    A request or execution whose `revision` is 0 is new and must not exist; any other must still
-    stand at that revision, and so must each of the `guards`. An active execution needs its state
-    free of any other one. Every commit appends at least one decision; everything it writes takes
-    the revision of its last decision.
+    A request, execution or standing whose `revision` is 0 is new and must not exist; any other must
+    still stand at that revision, and so must each of the `guards`. An active execution needs its
+    state free of any other one. Every commit appends at least one decision; everything it writes
+    takes the revision of its last decision.
     """
 
     decisions: tuple[Decision, ...]
     requests: tuple[MutationRequest, ...] = ()
     executions: tuple[Execution, ...] = ()
+    standing: HostStanding | None = None
     guards: tuple[tuple[RequestId, Revision], ...] = ()
     key: IdempotencyKey | None = None
 
@@ -63,6 +66,7 @@ class Committed(Value, frozen=True, kw_only=True):
     requests: tuple[MutationRequest, ...]
     executions: tuple[Execution, ...]
     revision: Revision
+    standing: HostStanding | None = None
     replayed: bool = False
 
 
@@ -145,7 +149,10 @@ class ExecutionQuery(Value, frozen=True, kw_only=True):
 
 
 class DecisionFilter(Value, frozen=True, kw_only=True):
-    """Filters that must all match; empty ones match everything."""
+    """Filters that must all match; empty ones match everything.
+
+    What is decided about the host belongs to no tenant, and is left out unless it is asked for.
+    """
 
     tenant: str
     request_ids: frozenset[str] = frozenset()
@@ -153,11 +160,12 @@ class DecisionFilter(Value, frozen=True, kw_only=True):
     codes: frozenset[str] = frozenset()
     actor: str = ""
     execution_id: str = ""
+    include_host: bool = False
 
     def matches(self, entry: StoredEntry) -> bool:
         """Whether every stated filter holds."""
         return (
-            entry.tenant == self.tenant
+            (entry.tenant == self.tenant or (self.include_host and not entry.tenant))
             and (not self.request_ids or entry.request_id in self.request_ids)
             and (not self.categories or entry.category in self.categories)
             and (not self.codes or entry.code in self.codes)
@@ -210,6 +218,10 @@ class Store(Protocol):
         self, *, after: Revision, limit: int, filter: DecisionFilter | None = None
     ) -> tuple[StoredEntry, ...]:
         """Entries after a revision, oldest first; without a filter there are no gaps."""
+        ...
+
+    async def host_standing(self) -> HostStanding:
+        """Whether the host is trusted, as last committed."""
         ...
 
     async def due(self, *, until: Micros, limit: int) -> tuple[RequestId, ...]:
@@ -304,6 +316,21 @@ class Order(Value, frozen=True, kw_only=True):
     approvers: tuple[str, ...] = ()
 
 
+class Circuit(StrEnum):
+    """Whether the host is being called."""
+
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+    PROBING = "PROBING"
+
+
+class HostCondition(Value, frozen=True, kw_only=True):
+    """How the host has answered of late. `reached_at` is None until it has."""
+
+    circuit: Circuit = Circuit.CLOSED
+    reached_at: Micros | None = None
+
+
 class Host(Protocol):
     """The service that owns the state. Every call has a deadline.
 
@@ -317,6 +344,17 @@ class Host(Protocol):
     @property
     def known_capabilities(self) -> Capabilities | None:
         """What it promised when last asked; None until it has been reached."""
+        ...
+
+    @property
+    def condition(self) -> HostCondition:
+        """How it has answered of late."""
+        ...
+
+    def listen(self, listener: Callable[[Capabilities], None]) -> None:
+        """Calls `listener` on the event loop each time that the promises have been read, before
+        anybody goes on who asked for them. It must not raise and must not block.
+        """
         ...
 
     async def state_version(self, tenant: str, state: StateRef) -> str:

@@ -6,7 +6,7 @@ from governor.domain.request import MutationRequest
 from governor.domain.values import ExecutionId, RequestId, Revision
 from governor.usecases.access import authorise, authorised_request
 from governor.usecases.app import App
-from governor.usecases.commands import Caller
+from governor.usecases.commands import Caller, HostSeen
 from governor.usecases.ports import DecisionFilter, ExecutionQuery, RequestQuery, StoredEntry
 
 
@@ -61,6 +61,16 @@ async def list_decisions(
     await reach(app, Revision(min_revision))
     authorise(app, caller, filter.tenant, "ListDecisions")
     return await app.store.entries(after=after, limit=limit, filter=filter)
+
+
+async def get_host(app: App, caller: Caller, tenant: str) -> HostSeen:
+    """The host that every tenant shares. Raises MissingRole."""
+    authorise(app, caller, tenant, "GetHost")
+    return HostSeen(
+        standing=app.standing.current,
+        condition=app.host.condition,
+        capabilities=app.host.known_capabilities,
+    )
 
 
 async def reach(app: App, revision: Revision) -> None:

@@ -2,11 +2,13 @@
 
 The answer decides: what is known is recorded; busy and not seen are ordered again with the same
 key; doubt is looked up; and when patience ends, the execution is fenced under a higher token. What
-even the fence cannot tell waits for a person. Nothing is ever guessed.
+even the fence cannot tell waits for a person. Nothing is ever guessed. A host that is held is not
+asked: what may have been ordered waits for a person, and what was not goes back into its line.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from tenacity import (
     AsyncRetrying,
@@ -17,7 +19,7 @@ from tenacity import (
 )
 
 from governor.domain.approval import VoteKind
-from governor.domain.errors import Conflict, HostUnavailable, IllegalTransition
+from governor.domain.errors import Conflict, HostHeld, HostUnavailable, IllegalTransition
 from governor.domain.executing import Progression, in_doubt, not_applied, reclaimed, settled
 from governor.domain.execution import (
     Applied,
@@ -36,6 +38,12 @@ from governor.domain.values import Micros, Reason
 from governor.usecases.app import App
 from governor.usecases.patience import persistently
 from governor.usecases.ports import Capabilities, Commit, ExecutionTrace, Order
+from governor.usecases.promises import (
+    check_digest,
+    check_fences,
+    look_up,
+    not_asked,
+)
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +98,8 @@ class Settlement:
     async def _guarded(self, first: _Asking) -> None:
         try:
             await self._settle(await first())
+        except HostHeld as held:
+            await self._leave(held)
         except LeaseLost:
             log.info(
                 "the lease on an execution is lost; its new owner settles it",
@@ -97,6 +107,15 @@ class Settlement:
             )
         finally:
             self._trace.finish(self._execution)
+
+    async def _leave(self, held: HostHeld) -> None:
+        """Nothing more is asked of a host whose word proves nothing by now."""
+        reason = Reason(code=f"HOST_{held.facts['hold']}", message=held.facts["detail"])
+        with suppress(LeaseLost):
+            if self._may_have_landed:
+                await self._doubt(reason)
+            else:
+                await self._release(reason)
 
     async def _settle(self, answer: LookupAnswer) -> None:
         if not self._is_final(answer):
@@ -107,13 +126,18 @@ class Settlement:
             case Applied() | Refused() | VersionMismatch():
                 await self._record(answer)
             case NotSeen(fenced=True) if self._capabilities.exactly_once:
-                await self._release(Reason(code="FENCED", message="the host never applied it"))
+                await self._release_fenced("the host never applied it")
             case _:
                 await self._give_up(answer)
 
     # --- Asking ---------------------------------------------------------------------------------
 
     async def _apply(self) -> LookupAnswer:
+        await self._hold_lease()
+        try:
+            await self._app.standing.vouch()
+        except HostUnavailable as unavailable:
+            return Busy(reason=not_asked(unavailable))
         await self._hold_lease()
         self._attempts += 1
         self._app.failpoints("execute.before_apply")
@@ -132,6 +156,7 @@ class Settlement:
         self._app.failpoints("execute.after_apply")
         if isinstance(answer, InDoubt | Fenced):
             self._may_have_landed = True
+        check_digest(self._app, self._execution, answer)
         return answer
 
     async def _ask(self) -> LookupAnswer:
@@ -141,8 +166,8 @@ class Settlement:
         second order out.
         """
         await self._hold_lease()
-        answer = await self._app.host.lookup(
-            self._execution, fence=False, traceparent=self._trace.traceparent
+        answer = await look_up(
+            self._app, self._execution, fence=False, traceparent=self._trace.traceparent
         )
         if answer == NotSeen(fenced=False) and self._capabilities.exactly_once:
             return await self._apply()
@@ -189,8 +214,8 @@ class Settlement:
         if stored is None or stored.fencing_token != self._execution.fencing_token:
             raise LeaseLost
         await self._extend()
-        return await self._app.host.lookup(
-            self._execution, fence=True, traceparent=self._trace.traceparent
+        return await look_up(
+            self._app, self._execution, fence=True, traceparent=self._trace.traceparent
         )
 
     async def _give_up(self, answer: LookupAnswer) -> None:
@@ -210,8 +235,7 @@ class Settlement:
             case Applied() | Refused() | VersionMismatch() as outcome:
                 await self._record(outcome)
             case NotSeen(fenced=True):
-                message = "the host gave no outcome in time and was fenced"
-                await self._release(Reason(code="FENCED", message=message))
+                await self._release_fenced("the host gave no outcome in time and was fenced")
             case _:
                 await self._doubt(doubt)
 
@@ -247,16 +271,31 @@ class Settlement:
 
     async def _record(self, outcome: Outcome) -> None:
         self._app.failpoints("execute.before_outcome")
-        await self._commit(
-            lambda: settled(
-                self._request,
-                self._execution,
-                outcome,
-                attempts=self._attempts,
-                now=self._app.clock.now(),
+        try:
+            await self._commit(
+                lambda: settled(
+                    self._request,
+                    self._execution,
+                    outcome,
+                    attempts=self._attempts,
+                    now=self._app.clock.now(),
+                )
             )
-        )
+        except LeaseLost:
+            self._compare(outcome)
+            raise
         self._app.failpoints("execute.after_outcome")
+
+    async def _release_fenced(self, message: str) -> None:
+        try:
+            await self._release(Reason(code="FENCED", message=message))
+        except LeaseLost:
+            self._compare(NotSeen(fenced=True))
+            raise
+
+    def _compare(self, said: Outcome | NotSeen) -> None:
+        """What the host told us is not ours to record; it must be what it told the new owner."""
+        self._app.standing.hold_to(said, self._execution, until=self._patience_ends)
 
     async def _release(self, reason: Reason) -> None:
         await self._commit(
@@ -302,7 +341,7 @@ async def fence(app: App, request: MutationRequest, execution: Execution) -> Non
     """Returns when the host has promised that the execution was not and will not be applied.
 
     Raises Conflict when it has an outcome after all, which is then recorded; HostUnavailable when
-    it does not say.
+    it does not say, HostHeld when its word proves nothing.
     """
     answer = await ask_for_fence(app, execution, execution.traceparent)
     match answer:
@@ -325,7 +364,10 @@ async def fence(app: App, request: MutationRequest, execution: Execution) -> Non
 
 
 async def ask_for_fence(app: App, execution: Execution, traceparent: str) -> LookupAnswer:
-    """The host's answer to a look-up that fences, asked a bounded number of times."""
+    """The host's answer to a look-up that fences, asked a bounded number of times.
+
+    Raises HostHeld.
+    """
     limits = app.limits
     retrying = AsyncRetrying(
         sleep=app.clock.sleep,
@@ -337,10 +379,17 @@ async def ask_for_fence(app: App, execution: Execution, traceparent: str) -> Loo
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
 
-    async def ask() -> LookupAnswer:
-        return await app.host.lookup(execution, fence=True, traceparent=traceparent)
+    unfenced = 0
 
-    return await retrying(ask)
+    async def ask() -> LookupAnswer:
+        nonlocal unfenced
+        answer = await look_up(app, execution, fence=True, traceparent=traceparent)
+        unfenced += answer == NotSeen(fenced=False)
+        return answer
+
+    answer: LookupAnswer = await retrying(ask)
+    check_fences(app, execution, unfenced)
+    return answer
 
 
 def _is_final(answer: LookupAnswer) -> bool:

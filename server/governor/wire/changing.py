@@ -7,7 +7,7 @@ from governance.v1 import mutation_pb2
 from governor.domain.approval import VoteKind
 from governor.domain.errors import InvalidField
 from governor.domain.values import ExecutionId, Reason, RequestId
-from governor.usecases import cancel, execute, resolve, submit, supersede, vote
+from governor.usecases import cancel, execute, resolve, submit, supersede, trust, vote
 from governor.usecases.app import App
 from governor.usecases.commands import (
     Caller,
@@ -18,6 +18,7 @@ from governor.usecases.commands import (
     ResolveExecution,
     Submit,
     Supersede,
+    TrustHost,
 )
 from governor.wire.codec import enums, submission, values
 from governor.wire.codec.execution import put_execution, put_validation
@@ -158,6 +159,22 @@ async def resolve_execution(
     if changed.execution is not None:
         put_execution(response.execution, changed.execution)
     return response
+
+
+async def trust_host(
+    app: App, caller: Caller, request: wire.TrustHostRequest
+) -> wire.TrustHostResponse:
+    trusted = await trust.trust_host(
+        app,
+        caller,
+        TrustHost(
+            request_id=request.request_id,
+            tenant=request.tenant,
+            lineage_id=request.lineage_id,
+            reason=values.reason(request.reason),
+        ),
+    )
+    return wire.TrustHostResponse(lineage_id=trusted.lineage_id, revision=trusted.revision)
 
 
 _Changed = TypeVar(

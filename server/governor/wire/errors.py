@@ -114,6 +114,21 @@ PUBLIC: Final[Mapping[type[GovernorError], Public]] = {
         reason=errors_pb2.ERROR_REASON_NOT_IN_DOUBT,
         precondition="status",
     ),
+    errors.HostHeld: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_HOST_HELD,
+        precondition="hold",
+    ),
+    errors.HostNotHeld: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_HOST_NOT_HELD,
+        precondition="lineage_id",
+    ),
+    errors.LineageMismatch: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_LINEAGE_MISMATCH,
+        precondition="announced",
+    ),
     errors.RequestIdReused: Public(
         code=grpc.StatusCode.ALREADY_EXISTS, reason=errors_pb2.ERROR_REASON_REQUEST_ID_REUSED
     ),

@@ -20,6 +20,7 @@ from governor.usecases.ports import (
 from governor.wire import limits
 from governor.wire.codec import enums, submission, values
 from governor.wire.codec.execution import put_execution
+from governor.wire.codec.host import put_host
 from governor.wire.codec.request import put_request
 from governor.wire.pages import PAGE_BYTES_MAX, cursor_in, listing_of, token_after
 from governor.wire.splicing import listed, streamed
@@ -77,6 +78,12 @@ async def wait_request(
     )
     response = wire.WaitRequestResponse(timed_out=waited.timed_out)
     put_request(response.request, waited.request)
+    return response
+
+
+async def get_host(app: App, caller: Caller, request: wire.GetHostRequest) -> wire.GetHostResponse:
+    response = wire.GetHostResponse()
+    put_host(response.host, await query.get_host(app, caller, request.tenant))
     return response
 
 
@@ -214,6 +221,7 @@ def _filter(source: wire.DecisionFilter) -> DecisionFilter:
         codes=frozenset(source.codes),
         actor=source.actor,
         execution_id=source.execution_id,
+        include_host=source.include_host,
     )
 
 

@@ -60,6 +60,8 @@ CALLS: Final[Sequence[Unary]] = (
         name="WaitRequest", request=wire.WaitRequestRequest, handle=reading.wait_request, waits=True
     ),
     Unary(name="ListDecisions", request=wire.ListDecisionsRequest, handle=reading.list_decisions),
+    Unary(name="GetHost", request=wire.GetHostRequest, handle=reading.get_host),
+    Unary(name="TrustHost", request=wire.TrustHostRequest, handle=changing.trust_host),
 )
 
 STREAMS: Final[Sequence[Streaming]] = (

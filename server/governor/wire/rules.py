@@ -26,6 +26,7 @@ from governor.wire.texts import (
     ETAG,
     ID,
     LINE,
+    LINEAGE,
     MEDIA_TYPE,
     METADATA,
     NAME,
@@ -114,6 +115,7 @@ FILTER: Final = Rules(
         Field(name="codes", shape=Items(of=DECISION_CODE, count_max=limits.FILTER_VALUES_MAX)),
         Field(name="actor", shape=ACTOR),
         Field(name="execution_id", shape=ID),
+        Field(name="include_host", shape=Unread(words="true or false")),
     ),
 )
 
@@ -270,6 +272,18 @@ def request_rules(bounds: WireLimits) -> Mapping[str, Rules]:
         ),
         "ListDecisions": LIST_DECISIONS,
         "StreamDecisions": STREAM_DECISIONS,
+        "GetHost": Rules(
+            message=governance_service_pb2.GetHostRequest.DESCRIPTOR, fields=(OF_TENANT,)
+        ),
+        "TrustHost": Rules(
+            message=governance_service_pb2.TrustHostRequest.DESCRIPTOR,
+            fields=(
+                REQUEST_ID,
+                OF_TENANT,
+                Field(name="lineage_id", shape=LINEAGE),
+                Field(name="reason", shape=REASON, required=True),
+            ),
+        ),
     }
 
 

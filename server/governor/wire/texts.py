@@ -39,6 +39,7 @@ VERSION: Final = text(
     rf"[ -~]{{0,{limits.VERSION_CHARACTERS_MAX}}}",
     f"at most {limits.VERSION_CHARACTERS_MAX} printable ASCII characters",
 )
+LINEAGE: Final = VERSION
 MEDIA_TYPE: Final = text(
     rf"(?=.{{3,{limits.MEDIA_TYPE_CHARACTERS_MAX}}}$)"
     r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*"

@@ -37,8 +37,9 @@ def encode_entry(decision: Decision, revision: Revision) -> bytes:
         message.facts.update(decision.facts)
     message.request_digest = decision.digest
     values.put_moment(message.time, decision.at)
-    message.status = STATUS.to_wire[decision.status]
-    values.put_state(message.state, decision.state)
+    if decision.status is not None:
+        message.status = STATUS.to_wire[decision.status]
+        values.put_state(message.state, decision.state)
     message.mutation_type = decision.mutation_type
     return message.SerializeToString(deterministic=True)
 
@@ -65,7 +66,7 @@ def _decision(message: decision_pb2.Decision) -> Decision:
         tenant=message.tenant,
         request_id=RequestId(message.mutation_request_id),
         request_audit_id=AuditId(message.request_audit_id),
-        status=STATUS.to_domain[message.status],
+        status=STATUS.to_domain[message.status] if message.status else None,
         digest=message.request_digest,
         state=values.state(message.state),
         mutation_type=message.mutation_type,

@@ -10,12 +10,14 @@ from governance.v1 import (
     decision_pb2,
     execution_pb2,
     governance_service_pb2,
+    host_pb2,
     mutation_pb2,
     request_pb2,
 )
 from governor.domain.approval import StepMode, VoteKind
 from governor.domain.decision import Category, Code
 from governor.domain.execution import ExecutionStatus, Severity
+from governor.domain.host_standing import HoldCode
 from governor.domain.policy import Effect
 from governor.domain.request import (
     BlastRadius,
@@ -28,6 +30,7 @@ from governor.domain.request import (
 )
 from governor.domain.resolution import Resolution
 from governor.domain.values import TargetKind
+from governor.usecases.ports import Circuit
 
 Inner = TypeVar("Inner", bound=Enum)
 Outer = TypeVar("Outer", bound=int)
@@ -211,6 +214,25 @@ CATEGORY: Final = EnumTable(
         Category.CHECK: decision_pb2.DECISION_CATEGORY_CHECK,
         Category.VERSION_RESOLUTION: decision_pb2.DECISION_CATEGORY_VERSION_RESOLUTION,
         Category.EXECUTION: decision_pb2.DECISION_CATEGORY_EXECUTION,
+        Category.HOST: decision_pb2.DECISION_CATEGORY_HOST,
+    },
+)
+
+HOLD_CODE: Final = EnumTable(
+    host_pb2.HoldCode.DESCRIPTOR,
+    {
+        HoldCode.LINEAGE_CHANGED: host_pb2.HOLD_CODE_LINEAGE_CHANGED,
+        HoldCode.PROMISE_BROKEN: host_pb2.HOLD_CODE_PROMISE_BROKEN,
+        HoldCode.STORE_RESTORED: host_pb2.HOLD_CODE_STORE_RESTORED,
+    },
+)
+
+CIRCUIT: Final = EnumTable(
+    host_pb2.CircuitState.DESCRIPTOR,
+    {
+        Circuit.CLOSED: host_pb2.CIRCUIT_STATE_CLOSED,
+        Circuit.OPEN: host_pb2.CIRCUIT_STATE_OPEN,
+        Circuit.PROBING: host_pb2.CIRCUIT_STATE_PROBING,
     },
 )
 
@@ -253,5 +275,7 @@ TABLES: Final[tuple[EnumTable[Enum, int], ...]] = (  # type: ignore[assignment] 
     SEVERITY,
     RESOLUTION,
     CATEGORY,
+    HOLD_CODE,
+    CIRCUIT,
     OUTCOME_CLAIM,
 )
