@@ -49,7 +49,7 @@ class Started:
         if not self.host_promises:
             yield "the host does not answer: what is approved is executed when it does"
         if self.is_armed:
-            yield "failpoints are armed: this process may kill itself"
+            yield "failpoints are armed: this process may kill or pause itself"
 
     def _unmanned(self, rule: Rule) -> Iterator[str]:
         targets = (t for step in rule.steps for r in step.requirements for t in r.targets)

@@ -25,6 +25,7 @@ from governor.usecases.ports import (
     Commit,
     Committed,
     EntryEncoder,
+    Failpoints,
     Head,
     StoredEntry,
 )
@@ -54,6 +55,7 @@ def write_batch(
     *,
     statements: Statements,
     encode: EntryEncoder,
+    failpoints: Failpoints,
 ) -> Written:
     """Decides and writes a batch. The caller's transaction makes it durable, or undoes it."""
     size, frontier, store_id = statements.lock_head(connection)
@@ -67,7 +69,8 @@ def write_batch(
     if draft.leaves:
         tree = Frontier.from_bytes(frontier).extend(draft.leaves)
         head = Head(store_id=store_id, revision=Revision(tree.size), root=tree.root())
-        draft.write(connection, statements)
+        draft.write(connection, statements, failpoints)
+        failpoints("store.batch.before_head")
         statements.write_head.execute(
             connection, ((_HEAD_ID, tree.size, head.root, tree.to_bytes()),)
         )
@@ -213,7 +216,7 @@ class _Draft:
         self.new_executions.append(rows.new_execution(new))
         return new
 
-    def write(self, connection: Connection, statements: Statements) -> None:
+    def write(self, connection: Connection, statements: Statements, failpoints: Failpoints) -> None:
         """Executions that end are written before those that begin: one may take over its state."""
         statements.insert_requests.execute(connection, self.new_requests)
         statements.update_requests.execute(connection, self.changed_requests)
@@ -221,6 +224,7 @@ class _Draft:
         statements.insert_dependencies.execute(connection, self.dependencies)
         statements.update_executions.execute(connection, self.changed_executions)
         statements.insert_executions.execute(connection, self.new_executions)
+        failpoints("store.batch.after_rows")
         statements.insert_entries.execute(connection, self.entry_rows)
         statements.insert_keys.execute(connection, self.keys)
 

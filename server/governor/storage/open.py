@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -98,7 +99,7 @@ async def _open_sqlite(
         lock.release()
 
     try:
-        head = await on_sqlite(path, lambda connection: _prepare(connection, migrate=migrate))
+        head = await on_sqlite(path, partial(_prepare, failpoints=failpoints, migrate=migrate))
         snapshots = Snapshots(bytes_max=limits.snapshot_bytes_max)
         writer = sqlite.SqliteWriter(
             path=path,
@@ -124,7 +125,7 @@ async def _open_postgres(
     url: URL, encode: EntryEncoder, failpoints: Failpoints, limits: StoreLimits, *, migrate: bool
 ) -> SqlStore:
     server = postgres.Server.of(url)
-    head = await on_postgres(server, lambda connection: _prepare(connection, migrate=migrate))
+    head = await on_postgres(server, partial(_prepare, failpoints=failpoints, migrate=migrate))
     snapshots = Snapshots(bytes_max=limits.snapshot_bytes_max)
     dialect = PostgresDialect()
     members = postgres.member_engine(server)
@@ -169,9 +170,9 @@ async def _in_a_transaction(engine: AsyncEngine, work: Callable[[Connection], _T
         return await connection.run_sync(work)
 
 
-def _prepare(connection: Connection, *, migrate: bool) -> Head:
+def _prepare(connection: Connection, *, failpoints: Failpoints, migrate: bool) -> Head:
     if migrate:
-        migrations.upgrade(connection)
+        migrations.upgrade(connection, failpoints=failpoints)
     else:
         migrations.check(connection)
     with connection.begin():
