@@ -48,7 +48,7 @@ def reach(failpoints: Failpoints, failpoint: Failpoint) -> None:
 
 
 def failpoints_from_arguments(arguments: Iterable[str]) -> Failpoints:
-    """Read `name=kill`, `name=stop` or `name=hang`, at the first passing or with `@n` at the n-th."""
+    """Read `name=kill`, or `stop` or `hang`; at the first passing, or with `@n` at the n-th."""
     failpoints: dict[Failpoint, Callable[[], None]] = {}
     for argument in arguments:
         name, _, rest = argument.partition("=")
