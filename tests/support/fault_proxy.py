@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -70,13 +70,14 @@ class Lane:
 
     async def saw(self, marker: bytes) -> None:
         """Returns when the sender has sent these bytes, wherever they are by now."""
-        await self._until(lambda: marker in self.seen)
+        await self.until(lambda: marker in self.seen)
 
     async def holds(self) -> None:
         """Returns when something is held here."""
-        await self._until(lambda: bool(self._held))
+        await self.until(lambda: bool(self._held))
 
-    async def _until(self, condition: Any) -> None:
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns when it holds, which is looked at whenever something has come in here."""
         async with asyncio.timeout(WAIT_SECONDS_MAX), self._moved:
             await self._moved.wait_for(condition)
 
