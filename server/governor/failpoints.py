@@ -33,6 +33,8 @@ NAMES: Mapping[str, str] = {
     "execute.before_doubt": "The host does not even answer the fence; that is not committed.",
     "execute.before_outcome": "The outcome is known; it is not committed.",
     "execute.after_outcome": "The outcome is durable; nothing followed from it yet.",
+    "adopt.before_page": "What nobody sees to is about to be looked for.",
+    "adopt.after_page": "Some of it is marked as ours to see to; nobody here was told.",
     "recover.before_reclaim": "An execution without an owner was found; it is not taken over.",
     "recover.after_reclaim": "It is taken over under a higher token; the host was not asked.",
     "revalidate.before_commit": "Policy and host have spoken again; that is not committed.",

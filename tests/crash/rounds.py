@@ -1,0 +1,219 @@
+"""One round: processes are set up, callers call, something breaks at a named place, all is mended,
+and the oracle judges.
+"""
+
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, assert_never
+
+from governor.bootstrap import verify
+from tests.crash.oracle import Evidence, Verdict, judge
+from tests.crash.workload import Alone, Callers, Everyday, Subscriber, Workload
+from tests.support.deployment import Deployment, Running
+from tests.support.fault_proxy import FaultProxy, Link, Portal, Way, proxied
+
+LEASE_SECONDS: Final = 1.0
+SECONDS_MAX: Final = 60.0
+AFTERWARDS_SECONDS: Final = 1.0
+"""How long after the last answer something may still happen."""
+THREADS: Final = 8
+
+SETTINGS: Final = {
+    "GOVERNOR_LEASE_SECONDS": str(LEASE_SECONDS),
+    "GOVERNOR_APPLY_SECONDS_MAX": "0.6",
+    "GOVERNOR_IN_DOUBT_SECONDS_MAX": "30",
+    "GOVERNOR_REQUEST_LIFETIME_SECONDS": "0.4",
+    "GOVERNOR_TIMER_RETRY_SECONDS": "0.2",
+    "GOVERNOR_DRAIN_SECONDS_MAX": "2",
+}
+"""Everything a little quicker than in production, in the same proportions."""
+
+IMPATIENT: Final = {"GOVERNOR_IN_DOUBT_SECONDS_MAX": "0.01"}
+
+AN_APPLY: Final = b"rollout_percent"
+"""What the payload says: an Apply carries it, a Lookup does not."""
+
+PREDECESSOR_DIES_AT: Final = "execute.after_apply=kill"
+
+
+class Where(StrEnum):
+    SIDECAR = "sidecar"
+    HOST = "host"
+
+
+class Stage(StrEnum):
+    """What has to be the case for a place to be passed at all."""
+
+    EVERYDAY = "callers call"
+    FIRST_START = "the store has no schema yet"
+    SUCCESSOR = "an earlier sidecar died with an order out"
+    ORDERS_LOST = "no order reaches the host until it is asked to fence one"
+    HOST_AWAY = "the host is gone from the first order on"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """Where what happens, at which passing, and on which stage."""
+
+    where: Where
+    failpoint: str
+    kind: str
+    passing: int = 1
+    stage: Stage = Stage.EVERYDAY
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.failpoint}={self.kind}@{self.passing}"
+
+    @property
+    def armed(self) -> str:
+        return f"{self.failpoint}={self.kind}@{self.passing}"
+
+    def at(self, passing: int) -> "Scenario":
+        return replace(self, passing=passing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """How it went: whether the place was reached, and what the oracle says."""
+
+    scenario: Scenario
+    reached: bool
+    verdict: Verdict
+
+
+def play(scenario: Scenario, folder: Path, *, store_url: str | None = None) -> Round:
+    """Plays it in `folder`, which is its own. Raises AssertionError when something never ends."""
+    settings = dict(SETTINGS)
+    if store_url is not None:
+        settings |= {"GOVERNOR_STORE_URL": store_url, "GOVERNOR_MIGRATE_AT_START": "always"}
+    with ExitStack() as open_parts:
+        world = World(Deployment(folder, settings=settings), open_parts)
+        victim = world.set_up(scenario)
+        reached = world.until_it_happens(scenario, victim)
+        world.mend(scenario, victim)
+        return Round(scenario=scenario, reached=reached, verdict=world.judged())
+
+
+class World:
+    """A store and a host with their processes, those who call, and the one who follows."""
+
+    def __init__(self, deployment: Deployment, open_parts: ExitStack) -> None:
+        self._deployment = deployment
+        self._open_parts = open_parts
+        self._pool = open_parts.enter_context(ThreadPoolExecutor(THREADS))
+        self._callers = Callers([deployment.target], deployment.effects)
+        open_parts.callback(self._callers.close)
+        self._subscriber = Subscriber(self._callers)
+        self._workload = Workload(self._pool)
+        self._bring_back: Callable[[], None] = lambda: None
+
+    # ------------------------------------------------------------ before
+
+    def set_up(self, scenario: Scenario) -> Running:
+        """Everything runs and calls; answers the process to which it will happen."""
+        is_host = scenario.where is Where.HOST
+        host = self._start_host(scenario.armed if is_host else "")
+        match scenario.stage:
+            case Stage.EVERYDAY | Stage.FIRST_START:
+                self._begin(Everyday(self._callers, "round"))
+            case Stage.SUCCESSOR:
+                predecessor = self._start_sidecar(PREDECESSOR_DIES_AT)
+                self._begin(Everyday(self._callers, "round"))
+                predecessor.wait_for_death()
+            case Stage.ORDERS_LOST:
+                proxy, _ = self._put_a_proxy_before_the_host()
+                proxy.trap(Way.TO_SERVER, AN_APPLY, times=2, then=Link.abandon_client)
+                self._begin(Alone(self._callers, "round"))
+            case Stage.HOST_AWAY:
+                self._lose_the_host_at_the_first_order()
+                self._begin(Alone(self._callers, "round"))
+            case _:
+                assert_never(scenario.stage)
+        sidecar = self._start_sidecar("" if is_host else scenario.armed)
+        return host if is_host else sidecar
+
+    def _begin(self, kind: Everyday | Alone) -> None:
+        self._workload.begin(kind)
+        self._subscriber.begin()
+
+    def _start_host(self, failpoint: str = "") -> Running:
+        return self._open_parts.enter_context(self._deployment.host(failpoint=failpoint))
+
+    def _start_sidecar(self, failpoints: str = "") -> Running:
+        """Nobody waits until it listens: it may die before, and the callers are patient."""
+        return self._open_parts.enter_context(
+            self._deployment.sidecar(failpoints=failpoints, is_awaited=False)
+        )
+
+    def _put_a_proxy_before_the_host(self) -> tuple[FaultProxy, Portal]:
+        upstream = f"unix:{self._deployment.home}/flags.sock"
+        proxy, portal = self._open_parts.enter_context(proxied(upstream))
+        self._deployment.settings |= {"GOVERNOR_HOST_ADDRESS": proxy.address, **IMPATIENT}
+        return proxy, portal
+
+    def _lose_the_host_at_the_first_order(self) -> None:
+        proxy, _ = self._put_a_proxy_before_the_host()
+
+        async def lose(_: Link) -> None:
+            proxy.refuses = True
+            await proxy.reset_all()
+
+        def bring_back() -> None:
+            proxy.refuses = False
+
+        proxy.trap(Way.TO_SERVER, AN_APPLY, then=lose)
+        self._bring_back = bring_back
+
+    # ------------------------------------------------------------ meanwhile
+
+    def until_it_happens(self, scenario: Scenario, victim: Running) -> bool:
+        """Whether it did, before all callers had what they wanted; if not, the victim is killed."""
+        is_hang = scenario.kind == "hang"
+        fate = self._pool.submit(
+            victim.wait_until_it_hangs if is_hang else victim.wait_until_it_stands_still
+        )
+        waiting: set[Future[Any]] = {fate, *self._workload.lives}
+        while not fate.done() and not self._workload.is_over:
+            done, waiting = wait(waiting, SECONDS_MAX, FIRST_COMPLETED)
+            assert done, f"{scenario}: neither that nor anything else happens"
+        with suppress(TimeoutError):
+            fate.result(AFTERWARDS_SECONDS)
+            return True
+        victim.kill()
+        return False
+
+    def mend(self, scenario: Scenario, victim: Running) -> None:
+        """The host can be reached again, what stood still goes on, what died is replaced."""
+        self._bring_back()
+        if scenario.kind != "kill" and victim.process.poll() is None:
+            stands_still(victim, LEASE_SECONDS)
+            if scenario.kind == "stop":
+                victim.go_on()
+                return
+            victim.kill()
+        if scenario.where is Where.HOST:
+            self._start_host()
+        else:
+            self._start_sidecar()
+
+    # ------------------------------------------------------------ after
+
+    def judged(self) -> Verdict:
+        """When every caller has what they wanted: what the oracle says, and `governor verify`."""
+        self._workload.finish(SECONDS_MAX)
+        evidence = Evidence(self._callers, self._subscriber, self._deployment.effects())
+        evidence.gather(SECONDS_MAX)
+        verify(self._deployment.store_url, None, lambda one: evidence.faults.append(str(one)))
+        return judge(evidence)
+
+
+def stands_still(victim: Running, seconds: float) -> None:
+    """Lets that time pass, in which it must not end."""
+    with suppress(subprocess.TimeoutExpired):
+        victim.process.wait(seconds)
+        raise AssertionError(f"{victim.process.args!r} ended:\n{victim.log.read_text()}")
