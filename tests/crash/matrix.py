@@ -2,7 +2,7 @@
 
 import random
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -80,8 +80,10 @@ def passings_max(scenario: Scenario) -> int:
     return _of(PASSINGS_MAX, scenario.failpoint) or 1
 
 
-def run_matrix(rounds: int, seed: int) -> list[Row]:
-    """Plays each scenario so many times, at passings that `seed` chooses; a row for each."""
+def run_matrix(rounds: int, seed: int, report: Callable[[Row], None] = lambda _: None) -> list[Row]:
+    """Plays each scenario so many times, at passings that `seed` chooses; a row for each, which is
+    reported as soon as it is there.
+    """
     chance = random.Random(seed)
     rows: list[Row] = []
     for scenario in scenarios():
@@ -91,6 +93,7 @@ def run_matrix(rounds: int, seed: int) -> list[Row]:
             with tempfile.TemporaryDirectory(prefix="governor-matrix-") as folder:
                 played.append(play(scenario.at(passing), Path(folder)))
         rows.append(row_of(scenario, played))
+        report(rows[-1])
     return rows
 
 

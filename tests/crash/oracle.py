@@ -64,7 +64,9 @@ class Evidence:
         """Reads the whole ledger, each request with its executions, and repeats every call."""
         self.decisions = list(self._whole_ledger())
         for id in dict.fromkeys(decision.mutation_request_id for decision in self.decisions):
-            message = governance_service_pb2.GetRequestRequest(id=id)
+            message = governance_service_pb2.GetRequestRequest(
+                id=id, min_revision=self.callers.revision
+            )
             answer = self.callers.call("GetRequest", "ada", message)
             self.requests[id] = answer.request
             self.executions |= {one.id: one for one in answer.executions}
@@ -79,6 +81,7 @@ class Evidence:
                 filter=governance_service_pb2.DecisionFilter(tenant=TENANT),
                 page_size=PAGE,
                 page_token=token,
+                min_revision=self.callers.revision,
             )
             page = self.callers.call("ListDecisions", "ada", message)
             yield from page.decisions

@@ -3,7 +3,7 @@ and the oracle judges.
 """
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -11,17 +11,22 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, assert_never
 
+from governance.v1.governance_service_pb2 import (
+    DecisionFilter,
+    GetRequestRequest,
+    ListDecisionsRequest,
+)
 from governor.bootstrap import verify
 from tests.crash.oracle import Evidence, Verdict, judge
-from tests.crash.workload import Alone, Callers, Everyday, Subscriber, Workload
-from tests.support.deployment import Deployment, Running
+from tests.crash.workload import Alone, Callers, Everyday, Kind, Subscriber, Workload
+from tests.support.deployment import TENANT, Deployment, Running
 from tests.support.fault_proxy import FaultProxy, Link, Portal, Way, proxied
 
 LEASE_SECONDS: Final = 1.0
 SECONDS_MAX: Final = 60.0
 AFTERWARDS_SECONDS: Final = 1.0
 """How long after the last answer something may still happen."""
-THREADS: Final = 8
+THREADS: Final = 24
 
 SETTINGS: Final = {
     "GOVERNOR_LEASE_SECONDS": str(LEASE_SECONDS),
@@ -102,14 +107,21 @@ def play(scenario: Scenario, folder: Path, *, store_url: str | None = None) -> R
 class World:
     """A store and a host with their processes, those who call, and the one who follows."""
 
-    def __init__(self, deployment: Deployment, open_parts: ExitStack) -> None:
-        self._deployment = deployment
+    def __init__(
+        self,
+        deployment: Deployment,
+        open_parts: ExitStack,
+        replicas: Sequence[str] = ("governor",),
+    ) -> None:
+        self.deployment = deployment
+        self.seconds_max = SECONDS_MAX
         self._open_parts = open_parts
         self._pool = open_parts.enter_context(ThreadPoolExecutor(THREADS))
-        self._callers = Callers([deployment.target], deployment.effects)
-        open_parts.callback(self._callers.close)
-        self._subscriber = Subscriber(self._callers)
-        self._workload = Workload(self._pool)
+        self.callers = Callers(list(map(deployment.target_of, replicas)), deployment.effects)
+        open_parts.callback(self.callers.close)
+        self.subscriber = Subscriber(self.callers)
+        open_parts.callback(self.subscriber.give_up)
+        self.workload = Workload(self._pool)
         self._bring_back: Callable[[], None] = lambda: None
 
     # ------------------------------------------------------------ before
@@ -117,43 +129,45 @@ class World:
     def set_up(self, scenario: Scenario) -> Running:
         """Everything runs and calls; answers the process to which it will happen."""
         is_host = scenario.where is Where.HOST
-        host = self._start_host(scenario.armed if is_host else "")
+        host = self.start_host(scenario.armed if is_host else "")
         match scenario.stage:
             case Stage.EVERYDAY | Stage.FIRST_START:
-                self._begin(Everyday(self._callers, "round"))
+                self.begin(Everyday(self.callers, "round"))
             case Stage.SUCCESSOR:
-                predecessor = self._start_sidecar(PREDECESSOR_DIES_AT)
-                self._begin(Everyday(self._callers, "round"))
+                predecessor = self.start_sidecar(PREDECESSOR_DIES_AT)
+                self.begin(Everyday(self.callers, "round"))
                 predecessor.wait_for_death()
             case Stage.ORDERS_LOST:
                 proxy, _ = self._put_a_proxy_before_the_host()
                 proxy.trap(Way.TO_SERVER, AN_APPLY, times=2, then=Link.abandon_client)
-                self._begin(Alone(self._callers, "round"))
+                self.begin(Alone(self.callers, "round"))
             case Stage.HOST_AWAY:
                 self._lose_the_host_at_the_first_order()
-                self._begin(Alone(self._callers, "round"))
+                self.begin(Alone(self.callers, "round"))
             case _:
                 assert_never(scenario.stage)
-        sidecar = self._start_sidecar("" if is_host else scenario.armed)
+        sidecar = self.start_sidecar("" if is_host else scenario.armed)
         return host if is_host else sidecar
 
-    def _begin(self, kind: Everyday | Alone) -> None:
-        self._workload.begin(kind)
-        self._subscriber.begin()
+    def begin(self, *kinds: Kind) -> None:
+        """They call from now on, and somebody follows the stream."""
+        for kind in kinds:
+            self.workload.begin(kind)
+        self.subscriber.begin()
 
-    def _start_host(self, failpoint: str = "") -> Running:
-        return self._open_parts.enter_context(self._deployment.host(failpoint=failpoint))
+    def start_host(self, failpoint: str = "") -> Running:
+        return self._open_parts.enter_context(self.deployment.host(failpoint=failpoint))
 
-    def _start_sidecar(self, failpoints: str = "") -> Running:
+    def start_sidecar(self, failpoints: str = "", *, replica: str = "governor") -> Running:
         """Nobody waits until it listens: it may die before, and the callers are patient."""
         return self._open_parts.enter_context(
-            self._deployment.sidecar(failpoints=failpoints, is_awaited=False)
+            self.deployment.sidecar(replica, failpoints=failpoints, is_awaited=False)
         )
 
     def _put_a_proxy_before_the_host(self) -> tuple[FaultProxy, Portal]:
-        upstream = f"unix:{self._deployment.home}/flags.sock"
+        upstream = f"unix:{self.deployment.home}/flags.sock"
         proxy, portal = self._open_parts.enter_context(proxied(upstream))
-        self._deployment.settings |= {"GOVERNOR_HOST_ADDRESS": proxy.address, **IMPATIENT}
+        self.deployment.settings |= {"GOVERNOR_HOST_ADDRESS": proxy.address, **IMPATIENT}
         return proxy, portal
 
     def _lose_the_host_at_the_first_order(self) -> None:
@@ -177,8 +191,8 @@ class World:
         fate = self._pool.submit(
             victim.wait_until_it_hangs if is_hang else victim.wait_until_it_stands_still
         )
-        waiting: set[Future[Any]] = {fate, *self._workload.lives}
-        while not fate.done() and not self._workload.is_over:
+        waiting: set[Future[Any]] = {fate, *self.workload.lives}
+        while not fate.done() and not self.workload.is_over:
             done, waiting = wait(waiting, SECONDS_MAX, FIRST_COMPLETED)
             assert done, f"{scenario}: neither that nor anything else happens"
         with suppress(TimeoutError):
@@ -197,19 +211,33 @@ class World:
                 return
             victim.kill()
         if scenario.where is Where.HOST:
-            self._start_host()
+            self.start_host()
         else:
-            self._start_sidecar()
+            self.start_sidecar()
 
     # ------------------------------------------------------------ after
 
     def judged(self) -> Verdict:
         """When every caller has what they wanted: what the oracle says, and `governor verify`."""
-        self._workload.finish(SECONDS_MAX)
-        evidence = Evidence(self._callers, self._subscriber, self._deployment.effects())
+        try:
+            self.workload.finish(SECONDS_MAX)
+        except TimeoutError as error:
+            raise AssertionError("\n".join(unfinished(self.callers))) from error
+        evidence = Evidence(self.callers, self.subscriber, self.deployment.effects())
         evidence.gather(SECONDS_MAX)
-        verify(self._deployment.store_url, None, lambda one: evidence.faults.append(str(one)))
+        verify(self.deployment.store_url, None, lambda one: evidence.faults.append(str(one)))
         return judge(evidence)
+
+
+def unfinished(callers: Callers) -> Iterator[str]:
+    """What has not ended, with its history: what to look at when a round does not."""
+    for one in callers.seen:
+        answer = callers.call("GetRequest", "ada", GetRequestRequest(id=one.id))
+        if answer.request.status != one.expected:
+            only = DecisionFilter(tenant=TENANT, mutation_request_ids=[one.id])
+            told = callers.call("ListDecisions", "ada", ListDecisionsRequest(filter=only))
+            history = ", ".join(f"{told.revision} {told.code}" for told in told.decisions)
+            yield f"{one.name} does not end: {history}\n{answer}"
 
 
 def stands_still(victim: Running, seconds: float) -> None:

@@ -6,9 +6,10 @@ the same call with the same request_id until it is answered, and keeps the answe
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -24,6 +25,9 @@ from tests.support.deployment import TENANT, submission
 
 REPEATS_MAX: Final = 400
 CALL_SECONDS_MAX: Final = 3.0
+ANSWER_SECONDS_MAX: Final = 30.0
+PAUSE_SECONDS: Final = 0.05
+"""Between two tries of a call, as every client makes one: an answer of silence may come at once."""
 DAY_SECONDS: Final = 86_400
 SCHEDULE_MILLISECONDS: Final = 200
 
@@ -45,6 +49,14 @@ CHANNEL_OPTIONS: Final = (
     # Channels to one address would share a connection, and its pauses.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+
+class Silence(NamedTuple):
+    """A call that was not answered."""
+
+    rpc: str
+    code: grpc.StatusCode
+    details: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +92,16 @@ class Callers:
             governance_service_pb2_grpc.GovernanceServiceStub(channel) for channel in self._channels
         ]
         self._guard = threading.Lock()
-        self._first = 0
+        self._closed = threading.Event()
+        self._place = threading.local()
+        self._count = 0
         self.receipts: list[Receipt] = []
         self.seen: list[Seen] = []
-        self.silences = 0
+        self.silences: list[Silence] = []
+        self.revision = 0
 
     def close(self) -> None:
+        self._closed.set()
         for channel in self._channels:
             channel.close()
 
@@ -95,26 +111,47 @@ class Callers:
 
     def call(self, rpc: str, actor: str, message: Any) -> Any:
         """The answer, however often that takes. Raises a refusal, or the last silence."""
-        with self._guard:
-            self._first += 1
-            first = self._first
-        for turn in range(first, first + REPEATS_MAX):
+        for _ in range(REPEATS_MAX):
             try:
-                return self._once(turn, rpc, actor, message)
+                return self._once(rpc, actor, message)
             except grpc.RpcError as error:
                 if error.code() not in SILENCE:
                     raise
                 with self._guard:
-                    self.silences += 1
-        return self._once(first, rpc, actor, message)
+                    self.silences.append(Silence(rpc, error.code(), error.details() or ""))
+                self._turn_elsewhere()
+        return self._once(rpc, actor, message)
 
-    def _once(self, turn: int, rpc: str, actor: str, message: Any) -> Any:
-        return getattr(self.stub(turn), rpc)(
+    def _once(self, rpc: str, actor: str, message: Any) -> Any:
+        return getattr(self.stub(self._turn), rpc)(
             message,
             timeout=CALL_SECONDS_MAX,
             metadata=(("governor-actor", actor),),
             # With others to turn to, a dead one is not waited for.
-            wait_for_ready=turn % len(self._stubs) == 0,
+            wait_for_ready=len(self._stubs) == 1,
+        )
+
+    @property
+    def _turn(self) -> int:
+        """Each caller stays where it was answered last; they begin at different targets."""
+        if not hasattr(self._place, "turn"):
+            with self._guard:
+                self._count += 1
+                self._place.turn = self._count
+        turn: int = self._place.turn
+        return turn
+
+    def _turn_elsewhere(self) -> None:
+        self._place.turn += 1
+        self._closed.wait(PAUSE_SECONDS)
+
+    def ask(self, target: int) -> None:
+        """Returns when that target answers, for which it may first have to come up or come back."""
+        stub = self._stubs[target]
+        message = governance_service_pb2.ListRequestsRequest(tenant=TENANT, page_size=1)
+        metadata = (("governor-actor", "ada"),)
+        stub.ListRequests(
+            message, timeout=ANSWER_SECONDS_MAX, metadata=metadata, wait_for_ready=True
         )
 
     def acknowledged(self, rpc: str, actor: str, message: Any) -> request_pb2.MutationRequest:
@@ -125,6 +162,7 @@ class Callers:
         )
         with self._guard:
             self.receipts.append(receipt)
+            self.revision = max(self.revision, receipt.revision)
         request: request_pb2.MutationRequest = answer.request
         return request
 
@@ -138,6 +176,8 @@ class Callers:
         for _ in range(REPEATS_MAX):
             answer = self.call("WaitRequest", "ann", message)
             if not answer.timed_out:
+                with self._guard:
+                    self.revision = max(self.revision, answer.request.revision)
                 return
             if any(
                 one.reason == request_pb2.PENDING_REASON_AUDIT for one in answer.request.pending
@@ -238,6 +278,30 @@ class Everyday:
 
 
 @dataclass(frozen=True, slots=True)
+class Busy:
+    """Callers who submit one request after the other, and get in each other's way on few states."""
+
+    callers: Callers
+    name: str
+    each: int
+    how_many: int = 4
+
+    def lives(self) -> tuple[Callable[[], None], ...]:
+        return tuple(partial(self.one, number) for number in range(self.how_many))
+
+    def one(self, number: int) -> None:
+        for index in range(self.each):
+            what = f"{self.name}-{number}-{index}"
+            message = submission(
+                what,
+                flag=f"{self.name}-{index % 3}",
+                expire_time=from_now(milliseconds=DAY_SECONDS * 1000),
+            )
+            request = self.callers.acknowledged("Submit", "ann", message)
+            self.callers.see_through(what, request.id, EXECUTED)
+
+
+@dataclass(frozen=True, slots=True)
 class Alone:
     """A single request: whatever breaks, breaks on it."""
 
@@ -264,6 +328,9 @@ def from_now(*, milliseconds: int) -> Timestamp:
     return moment
 
 
+Kind: TypeAlias = Everyday | Busy | Alone
+
+
 @dataclass
 class Workload:
     """Lives that are lived at the same time, and whether they are over."""
@@ -271,12 +338,17 @@ class Workload:
     pool: ThreadPoolExecutor
     lives: list[Future[None]] = field(default_factory=list)
 
-    def begin(self, kind: Everyday | Alone) -> None:
+    def begin(self, kind: "Kind") -> None:
         self.lives.extend(self.pool.submit(life) for life in kind.lives())
 
     @property
     def is_over(self) -> bool:
         return all(life.done() for life in self.lives)
+
+    def is_over_in(self, seconds: float) -> bool:
+        """Whether it is over by then."""
+        wait(self.lives, seconds)
+        return self.is_over
 
     def finish(self, seconds_max: float) -> None:
         """Returns when all have ended. Raises what one of them raised."""
@@ -293,21 +365,27 @@ class Subscriber:
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
         self._goal: int | None = None
-        self._given_up = False
+        self._is_given_up = False
         self.entries: list[bytes] = []
         self.revisions: list[int] = []
         self.cuts = 0
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def begin(self) -> None:
-        self._thread.start()
+        """Once, however many begin to call after that."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def reach(self, revision: int, seconds_max: float) -> None:
         """Returns when it has seen everything up to `revision`. Raises AssertionError."""
         self._goal = revision
         self._thread.join(seconds_max)
-        self._given_up = True
+        self.give_up()
         assert not self._thread.is_alive(), f"a subscriber stands at {self._cursor}, not {revision}"
+
+    def give_up(self) -> None:
+        """Whatever it has seen by now is all that it will see."""
+        self._is_given_up = True
 
     @property
     def _cursor(self) -> int:
@@ -315,7 +393,7 @@ class Subscriber:
 
     @property
     def _is_done(self) -> bool:
-        return self._given_up or (self._goal is not None and self._cursor >= self._goal)
+        return self._is_given_up or (self._goal is not None and self._cursor >= self._goal)
 
     def _follow(self) -> None:
         turn = 0
@@ -327,6 +405,8 @@ class Subscriber:
                 turn += 1
                 if error.code() not in SILENCE:
                     raise
+            except ValueError:  # the channel is closed: the test is over
+                return
 
     def _read(self, turn: int) -> None:
         request = governance_service_pb2.StreamDecisionsRequest(

@@ -155,6 +155,11 @@ class Trap:
         """The next link on which it sprang."""
         return await asyncio.wait_for(self._sprung.get(), WAIT_SECONDS_MAX)
 
+    def sprung_so_far(self) -> Iterator[Link]:
+        """Every link on which it sprang that nobody has asked for yet."""
+        while not self._sprung.empty():
+            yield self._sprung.get_nowait()
+
     def springs(self, link: Link, way: Way, fresh_from: int) -> bool:
         """Looks at what has just come in."""
         if way is not self.way or self.left == 0 or self.link not in (None, link):
@@ -178,7 +183,9 @@ class FaultProxy:
         self.address = ""
         self.links: list[Link] = []
         self.refuses = False
+        self.rewritten = 0
         self._traps: list[Trap] = []
+        self._rewriting: list[tuple[bytes, bytes]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def trap(
@@ -200,6 +207,11 @@ class FaultProxy:
         trap = Trap(way=way, marker=marker, holds=holds, left=times, then=then, link=link)
         self._traps.append(trap)
         return trap
+
+    def rewrite(self, said: bytes, heard: bytes) -> None:
+        """The server hears something else than the client said, of the same length."""
+        assert len(said) == len(heard)
+        self._rewriting.append((said, heard))
 
     def watch(self, way: Way, marker: bytes, then: Reaction) -> None:
         """Does `then` to the first link with `marker`, and holds nothing."""
@@ -256,11 +268,17 @@ class FaultProxy:
                 fresh_from = len(lane.seen)
                 lane.seen += chunk
                 sprung = [trap for trap in self._traps if trap.springs(link, way, fresh_from)]
-                await lane.take(chunk)
+                await lane.take(self._rewritten(chunk) if way is Way.TO_SERVER else chunk)
                 for trap in sprung:
                     if trap.then is not None:
                         await trap.then(link)
         await lane.end()
+
+    def _rewritten(self, chunk: bytes) -> bytes:
+        for said, heard in self._rewriting:
+            self.rewritten += chunk.count(said)
+            chunk = chunk.replace(said, heard)
+        return chunk
 
 
 @asynccontextmanager

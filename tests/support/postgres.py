@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import asyncpg
 import pytest
+from sqlalchemy import make_url
 
 from governor.storage.open import migrate
 from tests.support.backends import Backend
@@ -55,6 +56,26 @@ class PostgresServer:
             yield Backend(name="postgresql", url=self.url(name))
         finally:
             await self.run(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    @contextmanager
+    def lent(self, folder: Path) -> Iterator[str]:
+        """The URL of a fresh database, for a test that runs no loop of its own."""
+        with asyncio.Runner() as runner:
+            context = self.fresh(folder)
+            backend = runner.run(context.__aenter__())
+            try:
+                yield backend.url
+            finally:
+                runner.run(context.__aexit__(None, None, None))
+
+    @property
+    def socket(self) -> str:
+        """As a proxy's upstream."""
+        return f"unix:{self.socket_folder}/.s.PGSQL.5432"
+
+    def url_through(self, address: str, url: str) -> str:
+        """The same database, reached at a proxy's `host:port`."""
+        return f"postgresql://postgres@{address}/{make_url(url).database}?sslmode=disable"
 
     async def run(self, statement: str) -> None:
         """Runs one statement as the server's owner."""
@@ -110,14 +131,24 @@ class OwnServer:
     process: Process
     socket_folder: Path
 
-    @property
-    def socket(self) -> str:
-        """As a proxy's upstream."""
-        return f"unix:{self.socket_folder}/.s.PGSQL.5432"
+    def url(self, database: str) -> str:
+        """Names a database on it."""
+        return f"postgresql://postgres@/{database}?host={quote(str(self.socket_folder), safe='')}"
 
-    @property
-    def url(self) -> str:
-        return f"postgresql://postgres@/postgres?host={quote(str(self.socket_folder), safe='')}"
+    def new_database(self, folder: Path) -> str:
+        """An empty database, as a URL."""
+        name = f"{folder.parent.name}-{folder.name}"[-NAME_MAX:]
+
+        async def create() -> None:
+            connection = await asyncpg.connect(self.url("postgres"))
+            try:
+                await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+                await connection.execute(f'CREATE DATABASE "{name}"')
+            finally:
+                await connection.close()
+
+        asyncio.run(create())
+        return self.url(name)
 
     def restart(self, mode: Mode) -> None:
         """Returns when it takes connections again."""
@@ -126,11 +157,11 @@ class OwnServer:
     def stop(self) -> None:
         self._control("-m", "immediate", "stop")
 
-    def throw_everybody_out(self) -> int:
-        """Ends every other session; answers how many there were."""
+    def throw_everybody_out(self, url: str) -> int:
+        """Ends every session of a database; answers how many there were."""
 
         async def throw() -> int:
-            connection = await asyncpg.connect(self.url)
+            connection = await asyncpg.connect(url)
             try:
                 thrown: int = await connection.fetchval(THROW_OUT)
                 return thrown
