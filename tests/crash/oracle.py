@@ -116,6 +116,7 @@ def judge(evidence: Evidence) -> Verdict:
         faults=(
             *evidence.faults,
             *stray_effects(evidence),
+            *strangers(evidence),
             *odd_ends(evidence),
             *odd_histories(evidence),
             *odd_executions(evidence),
@@ -185,9 +186,18 @@ def odd_ends(evidence: Evidence) -> Iterator[str]:
             yield f"{one.name} ended as {name_of(request.status)}: {request.status_reason.code}"
 
 
+def strangers(evidence: Evidence) -> Iterator[str]:
+    """A submission that is repeated stays one request: there are no others than were answered."""
+    known = {one.id for one in evidence.callers.seen}
+    yield from (f"{id} is nobody's request" for id in evidence.requests if id not in known)
+
+
 def odd_histories(evidence: Evidence) -> Iterator[str]:
     """A request's decisions are a way through the transition table, to where it stands."""
     for id, request in evidence.requests.items():
+        first = next(one.code for one in evidence.decisions if one.mutation_request_id == id)
+        if first != "submitted":
+            yield f"the history of {id} begins with {first}"
         path = [Status.CREATED]
         for decision in evidence.decisions:
             if decision.mutation_request_id == id and name_of(decision.status) != path[-1]:

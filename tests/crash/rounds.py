@@ -43,6 +43,8 @@ IMPATIENT: Final = {"GOVERNOR_IN_DOUBT_SECONDS_MAX": "0.01"}
 AN_APPLY: Final = b"rollout_percent"
 """What the payload says: an Apply carries it, a Lookup does not."""
 
+COLLISION: Final = "a commit cannot be written"
+
 PREDECESSOR_DIES_AT: Final = "execute.after_apply=kill"
 
 
@@ -226,7 +228,16 @@ class World:
         evidence = Evidence(self.callers, self.subscriber, self.deployment.effects())
         evidence.gather(SECONDS_MAX)
         verify(self.deployment.store_url, None, lambda one: evidence.faults.append(str(one)))
+        evidence.faults.extend(self._collisions())
         return judge(evidence)
+
+    def _collisions(self) -> Iterator[str]:
+        """Two batches that claimed one place in the ledger: the database refuses the second one,
+        whose callers would be told that the store is away, and none would be the wiser.
+        """
+        for log in self.deployment.home.glob("*.log"):
+            if COLLISION in log.read_text():
+                yield f"{log.stem} logged that {COLLISION}"
 
 
 def unfinished(callers: Callers) -> Iterator[str]:

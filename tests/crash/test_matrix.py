@@ -9,6 +9,9 @@ from governor.hostkit import Failpoint
 from tests.crash.matrix import HOST_KINDS, SIDECAR_KINDS, row_of, scenarios
 from tests.crash.oracle import Verdict
 from tests.crash.rounds import Round, Scenario, Stage, Where, play
+from tests.support.postgres import PostgresServer, postgres_server
+
+__all__ = ["postgres_server"]  # a fixture: found here by its name
 
 
 def test_no_place_is_without_its_rounds() -> None:
@@ -28,6 +31,38 @@ def test_whatever_happens_at_a_place_nothing_is_lost_and_nothing_is_done_twice(
     assert played.verdict.is_clean, played.verdict
     # A host that has gone may leave everything to a person, who then finds that nothing is owed.
     assert played.verdict.expected > 0 or scenario.stage is Stage.HOST_AWAY
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        one
+        for one in scenarios()
+        if one.kind == "kill" and one.failpoint.startswith(("store.", "migrate."))
+    ],
+    ids=str,
+)
+def test_the_same_holds_where_the_store_is_a_server(
+    postgres_server: PostgresServer, tmp_path: Path, scenario: Scenario
+) -> None:
+    """The places within the store itself, on PostgreSQL; the database is empty at the start."""
+    with postgres_server.lent(tmp_path, migrated=False) as url:
+        played = play(scenario, tmp_path, store_url=url)
+    assert played.reached
+    assert played.verdict.is_clean, played.verdict
+    assert played.verdict.expected > 0
+
+
+@pytest.mark.parametrize("passing", [2, 4, 7])
+@pytest.mark.parametrize(
+    "failpoint", ["store.batch.before_commit", "store.batch.after_commit", "execute.after_apply"]
+)
+def test_the_same_holds_at_later_passings(tmp_path: Path, failpoint: str, passing: int) -> None:
+    """In the middle of everything, and no longer at the beginning of it."""
+    (scenario,) = (one for one in scenarios() if (one.failpoint, one.kind) == (failpoint, "kill"))
+    played = play(scenario.at(passing), tmp_path)
+    assert played.verdict.is_clean, played.verdict
+    assert played.verdict.expected > 0
 
 
 def test_a_row_adds_up_what_its_rounds_have_found() -> None:

@@ -58,10 +58,10 @@ class PostgresServer:
             await self.run(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     @contextmanager
-    def lent(self, folder: Path) -> Iterator[str]:
+    def lent(self, folder: Path, *, migrated: bool = True) -> Iterator[str]:
         """The URL of a fresh database, for a test that runs no loop of its own."""
         with asyncio.Runner() as runner:
-            context = self.fresh(folder)
+            context = self.fresh(folder, migrated=migrated)
             backend = runner.run(context.__aenter__())
             try:
                 yield backend.url
