@@ -19,7 +19,9 @@ from governance.v1 import (
 )
 from governor.domain.lifecycle import TRANSITIONS
 from governor.domain.request import Status
-from tests.crash.workload import EXECUTED, Callers, Receipt, Subscriber
+from tests.crash.callers import Callers, Receipt
+from tests.crash.subscriber import Subscriber
+from tests.crash.workload import EXECUTED
 from tests.support.deployment import TENANT
 
 PAGE: Final = 1_000

@@ -2,6 +2,7 @@
 and the oracle judges.
 """
 
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -17,8 +18,10 @@ from governance.v1.governance_service_pb2 import (
     ListDecisionsRequest,
 )
 from governor.bootstrap import verify
+from tests.crash.callers import Callers
 from tests.crash.oracle import Evidence, Verdict, judge
-from tests.crash.workload import Alone, Callers, Everyday, Kind, Subscriber, Workload
+from tests.crash.subscriber import Subscriber
+from tests.crash.workload import Alone, Everyday, Kind, Workload
 from tests.support.deployment import TENANT, Deployment, Running
 from tests.support.fault_proxy import FaultProxy, Link, Portal, Way, proxied
 
@@ -212,6 +215,8 @@ class World:
                 victim.go_on()
                 return
             victim.kill()
+        # Killed, and not gone down for a reason of its own.
+        assert victim.wait_for_death() == -signal.SIGKILL, victim.log.read_text()
         if scenario.where is Where.HOST:
             self.start_host()
         else:
