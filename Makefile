@@ -117,6 +117,16 @@ mutants: setup ## Break the build on purpose, in many ways, and see which test n
 reliability: setup ## Measure what docs/reliability.md shows and write it down (SECTIONS="streams memory" for some)
 	$(BIN)/python -m tests.reliability $(SECTIONS) $(if $(SEED),--seed $(SEED))
 
+# SOAK_SEED replays a run, SOAK_ROUND plays one round of it alone.
+SOAK_SECONDS ?= 300
+SOAK_SEED ?=
+SOAK_ROUND ?=
+
+.PHONY: soak
+soak: setup ## Break processes and connections at random for SOAK_SECONDS; SOAK_SEED replays a run
+	$(BIN)/python -m tests.crash.soak --seconds $(SOAK_SECONDS) \
+		$(if $(SOAK_SEED),--seed $(SOAK_SEED)) $(if $(SOAK_ROUND),--round $(SOAK_ROUND))
+
 .PHONY: bench
 bench: setup ## Measure throughput and latency as ratios to this machine's floor
 	$(BIN)/python -m tests.bench

@@ -190,6 +190,7 @@ def test_with_mutual_tls_the_certificate_says_who_calls_and_the_header_says_noth
     }
     command = [sys.executable, "-m", "governor", "serve"]
     running = start(command, log=tmp_path / "sidecar.log", environment=settings)
+    running.wait_until_it_listens()
     try:
         address = wait_for_line(running, "127.0.0.1:").split()[-1]
         line = "submit -t flag.set -s flag/a --risk medium -p {} --json --timeout 5s"

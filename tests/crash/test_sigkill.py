@@ -46,6 +46,7 @@ def test_a_sidecar_killed_anywhere_leaves_one_effect_and_a_complete_history(
     """The caller, who may have got no answer, repeats the call with the same request_id."""
     deployment = Deployment(tmp_path)
     with deployment.host():
+        deployment.meet_the_host()
         with deployment.sidecar(failpoints=failpoint) as doomed, deployment.client() as ann:
             with suppress(grpc.RpcError):  # the answer may be lost
                 ann.submit("first", expected_version="")
@@ -110,6 +111,7 @@ def test_a_recovery_that_is_killed_itself_is_recovered(tmp_path: Path) -> None:
     """Claimed, killed; taken over, killed; taken over again under the next fencing token."""
     deployment = Deployment(tmp_path)
     with deployment.host():
+        deployment.meet_the_host()
         for failpoint in (
             "execute.before_apply=kill",
             "recover.before_reclaim=kill",

@@ -25,6 +25,7 @@ async def test_a_sidecar_on_postgresql_governs_dies_and_settles(
         }
         deployment = Deployment(tmp_path, settings=settings)
         with deployment.host():
+            deployment.meet_the_host()
             doomed_at = "execute.before_outcome=kill"
             with deployment.sidecar(failpoints=doomed_at) as doomed, deployment.client() as ann:
                 with suppress(grpc.RpcError):  # the answer may be lost

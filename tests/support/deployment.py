@@ -27,7 +27,7 @@ from governance.v1 import (
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TENANT = "acme"
-READY_SECONDS_MAX = 30.0
+READY_SECONDS_MAX = 60.0
 CALL_SECONDS_MAX = 30.0
 
 POLICY = """
@@ -77,16 +77,27 @@ class Running:
     process: subprocess.Popen[str]
     log: Path
     reader: threading.Thread
+    ready: threading.Event
+    hanging: threading.Event
 
     def kill(self) -> None:
         """As a power cut would."""
         self.process.send_signal(signal.SIGKILL)
         self.wait_for_death()
 
+    def pause(self) -> None:
+        """By SIGSTOP: it stands still, and does not know that it does."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """By SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> int:
-        """By SIGTERM; answers the exit code."""
+        """By SIGTERM, also when it is paused; answers the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+            self.go_on()
         return self.wait_for_death()
 
     def wait_for_line(self, words: str) -> str:
@@ -102,6 +113,24 @@ class Running:
                 tail.kill()
         raise AssertionError(f"never said: {words}")
 
+    def wait_until_it_listens(self) -> None:
+        """Raises AssertionError when it ends instead, or takes too long."""
+        if not self.ready.wait(READY_SECONDS_MAX) or self.process.poll() is not None:
+            self.process.kill()
+            self.wait_for_death()
+            raise AssertionError(f"{self.process.args!r} did not come up:\n{self.log.read_text()}")
+
+    def wait_until_it_hangs(self) -> bool:
+        """Blocks until it says that it hangs, or has ended; whether it hangs."""
+        self.hanging.wait()
+        return self.process.poll() is None
+
+    def wait_until_it_stands_still(self) -> bool:
+        """Blocks until it is paused or has ended; whether it is paused."""
+        look = os.WSTOPPED | os.WEXITED | os.WNOWAIT  # the exit code is left for whoever waits
+        state = os.waitid(os.P_PID, self.process.pid, look)
+        return state is not None and state.si_code == os.CLD_STOPPED
+
     def wait_for_death(self) -> int:
         """The exit code, once it has ended."""
         code = self.process.wait(timeout=READY_SECONDS_MAX)
@@ -110,7 +139,7 @@ class Running:
 
 
 def start(command: list[str], *, log: Path, environment: dict[str, str]) -> Running:
-    """Starts a process and returns when it says that it listens. Raises when it ends instead."""
+    """Starts a process, which may take its time until it listens."""
     with log.open("a") as errors:
         process = subprocess.Popen(
             command,
@@ -120,7 +149,7 @@ def start(command: list[str], *, log: Path, environment: dict[str, str]) -> Runn
             text=True,
             env={**os.environ, **environment},
         )
-    ready = threading.Event()
+    ready, hanging = threading.Event(), threading.Event()
 
     def read() -> None:
         assert process.stdout is not None
@@ -130,16 +159,14 @@ def start(command: list[str], *, log: Path, environment: dict[str, str]) -> Runn
                 copy.flush()
                 if "listening" in line:
                     ready.set()
+                if "hanging on purpose" in line:
+                    hanging.set()
         ready.set()
+        hanging.set()
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    running = Running(process, log, reader)
-    if not ready.wait(READY_SECONDS_MAX) or process.poll() is not None:
-        process.kill()
-        running.wait_for_death()
-        raise AssertionError(f"{command} did not come up:\n{log.read_text()}")
-    return running
+    return Running(process, log, reader, ready, hanging)
 
 
 def wait_for_line(running: Running, words: str, times: int = 1) -> str:
@@ -164,7 +191,6 @@ class Deployment:
 
     home: Path
     settings: dict[str, str] = field(default_factory=dict)
-    _has_met_the_host: bool = False
 
     def __post_init__(self) -> None:
         (self.home / "policy.toml").write_text(POLICY)
@@ -173,27 +199,36 @@ class Deployment:
     @property
     def target(self) -> str:
         """Where the sidecar listens."""
-        return f"unix:{self.home}/governor.sock"
+        return self.target_of("governor")
+
+    def target_of(self, replica: str) -> str:
+        """Where one of several sidecars listens."""
+        return f"unix:{self.home}/{replica}.sock"
 
     @property
     def store_url(self) -> str:
         """Where the sidecar's state lies."""
         return self.settings.get("GOVERNOR_STORE_URL", f"sqlite:///{self.home}/governor.db")
 
+    def meet_the_host(self) -> None:
+        """A first life, in which the host is met and trusted.
+
+        One that is then to die at a certain passing commits nothing but what its test is about.
+        """
+        with self.sidecar(), self.client("ada") as client:
+            while not client.host().trusted_lineage_id:
+                """It is on its way to the disk."""
+
     @contextmanager
-    def sidecar(self, *, failpoints: str = "") -> Iterator[Running]:
+    def sidecar(
+        self, replica: str = "governor", *, failpoints: str = "", is_awaited: bool = True
+    ) -> Iterator[Running]:
         """A running sidecar, stopped at the end unless it is dead already.
 
-        One that is to die at a certain passing has met the host in an earlier life: the trust that
-        is written then is none of the commits that a test counts.
+        Without `is_awaited` it may still be on its way up, or die on it.
         """
-        if failpoints and not self._has_met_the_host and (self.home / "flags.sock").exists():
-            with self.sidecar(), self.client("ada") as client:
-                while not client.host().trusted_lineage_id:
-                    """It is on its way to the disk."""
-            self._has_met_the_host = True
         environment = {
-            "GOVERNOR_LISTEN": self.target,
+            "GOVERNOR_LISTEN": self.target_of(replica),
             "GOVERNOR_STORE_URL": self.store_url,
             "GOVERNOR_POLICY_FILE": str(self.home / "policy.toml"),
             "GOVERNOR_DIRECTORY_FILE": str(self.home / "directory.toml"),
@@ -205,8 +240,10 @@ class Deployment:
         if failpoints:
             environment |= {"GOVERNOR_FAILPOINTS": failpoints, "GOVERNOR_ALLOW_FAILPOINTS": "1"}
         command = [sys.executable, "-m", "governor", "serve"]
-        running = start(command, log=self.home / "sidecar.log", environment=environment)
+        running = start(command, log=self.home / f"{replica}.log", environment=environment)
         try:
+            if is_awaited:
+                running.wait_until_it_listens()
             yield running
         finally:
             running.stop()
@@ -225,6 +262,7 @@ class Deployment:
         ]
         running = start(command, log=self.home / "host.log", environment={})
         try:
+            running.wait_until_it_listens()
             yield running
         finally:
             running.stop()

@@ -369,7 +369,7 @@ def main() -> int:
         "--failpoint",
         action="append",
         default=[],
-        metavar="NAME=kill|hang[@N]",
+        metavar="NAME=kill|stop|hang[@N]",
         help=f"stop on purpose, at the N-th passing of {', '.join(Failpoint)}",
     )
     arguments = parser.parse_args()

@@ -54,7 +54,7 @@ async def _start(
     hurry: asyncio.Event,
     open_parts: AsyncExitStack,
 ) -> Started:
-    armed = failpoints.from_environment(environment, kill=failpoints.kill_this_process)
+    armed = failpoints.from_environment(environment, actions=failpoints.KINDS)
     policy, directory = FilePolicy(settings.policy_file), FileDirectory(settings.directory_file)
     telemetry = providers.from_environment()
     # What it has not exported by then is lost: it waits for a collector that is away.

@@ -56,7 +56,7 @@ class Started:
                 "looked; see governor host show"
             )
         if self.is_armed:
-            yield "failpoints are armed: this process may kill itself"
+            yield "failpoints are armed: this process may kill or pause itself"
 
     def _unmanned(self, rule: Rule) -> Iterator[str]:
         targets = (t for step in rule.steps for r in step.requirements for t in r.targets)

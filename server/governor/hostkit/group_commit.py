@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from governor.hostkit.errors import HostBusy, HostFault, HostKitError, InDoubt
-from governor.hostkit.failpoints import Failpoint, Failpoints, reach
+from governor.hostkit.failpoints import AroundCommit, Failpoints, reach
 
 PENDING_MAX: Final = 4096
 BATCH_MAX: Final = 256
@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 class _Work:
     run: Callable[[], Any]
     future: asyncio.Future[Any]
-    # Whether the failpoints around the commit concern it.
-    is_apply: bool
+    # The failpoints around the commit that concern it.
+    around: AroundCommit | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,9 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._work, name="governor-hostkit", daemon=True)
         self._thread.start()
 
-    async def run(self, function: Callable[[], ResultT], *, is_apply: bool = False) -> ResultT:
+    async def run(
+        self, function: Callable[[], ResultT], *, around: AroundCommit | None = None
+    ) -> ResultT:
         """Run the function in the next transaction and return once that is durable.
 
         A caller that is cancelled before its function was begun is taken out of the queue; after
@@ -71,7 +73,7 @@ class GroupCommit:
         future: asyncio.Future[ResultT] = self._loop.create_future()
         # The thread runs it in the caller's context, so that spans and logs join the call's.
         run = partial(contextvars.copy_context().run, function)
-        self._queue.put(_Work(run, future, is_apply))
+        self._queue.put(_Work(run, future, around))
         return await future
 
     async def close(self) -> None:
@@ -111,11 +113,11 @@ class GroupCommit:
         except sqlite3.Error as error:
             _log.warning("the database cannot be written to: %s", error)
             return [_Result(work.future, error=_unwritable()) for work in batch]
-        holds_apply = any(work.is_apply for work in batch)
+        around = dict.fromkeys(work.around for work in batch if work.around is not None)
         try:
             results = [self._attempt(work) for work in batch]
-            if holds_apply:
-                reach(self._failpoints, Failpoint.AFTER_EFFECT_BEFORE_COMMIT)
+            for places in around:
+                reach(self._failpoints, places.before)
             self._connection.execute("COMMIT")
         except sqlite3.IntegrityError:
             # A deferred constraint of the author's was broken, so nothing was committed. Only the
@@ -129,8 +131,8 @@ class GroupCommit:
             _log.exception("a transaction of %d calls failed", len(batch))
             self._roll_back()
             return [_Result(work.future, error=_in_doubt()) for work in batch]
-        if holds_apply:
-            reach(self._failpoints, Failpoint.AFTER_COMMIT_BEFORE_ANSWER)
+        for places in around:
+            reach(self._failpoints, places.after)
         return results
 
     def _attempt(self, work: _Work) -> _Result:

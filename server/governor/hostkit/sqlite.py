@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from governor.hostkit import law
 from governor.hostkit.errors import HostBusy, InDoubt
-from governor.hostkit.failpoints import Failpoint, Failpoints, reach
+from governor.hostkit.failpoints import APPLY, INQUIRY, Failpoint, Failpoints, reach
 from governor.hostkit.group_commit import GroupCommit
 from governor.hostkit.journal import Claim, Conclusion, Decided, Inquiry, Record, Settled
 from governor.hostkit.locks import exclusive
@@ -99,10 +99,10 @@ class SqliteJournal:
         ).fetchone()[0]
 
     async def settle(self, claim: Claim, decide: Callable[[Transaction], Decided]) -> Settled:
-        return await self._group_commit.run(lambda: self._settle(claim, decide), is_apply=True)
+        return await self._group_commit.run(lambda: self._settle(claim, decide), around=APPLY)
 
     async def inquire(self, inquiry: Inquiry) -> Record:
-        return await self._group_commit.run(lambda: self._inquire(inquiry))
+        return await self._group_commit.run(lambda: self._inquire(inquiry), around=INQUIRY)
 
     async def observe(self, question: Callable[[Transaction], AnswerT]) -> AnswerT:
         return await self._group_commit.run(lambda: self._observe(question))

@@ -26,6 +26,7 @@ from governor.usecases.ports import (
     Commit,
     Committed,
     EntryEncoder,
+    Failpoints,
     Head,
     StoredEntry,
 )
@@ -55,6 +56,7 @@ def write_batch(
     *,
     statements: Statements,
     encode: EntryEncoder,
+    failpoints: Failpoints,
 ) -> Written:
     """Decides and writes a batch. The caller's transaction makes it durable, or undoes it."""
     size, frontier, store_id = statements.lock_head(connection)
@@ -68,7 +70,8 @@ def write_batch(
     if draft.leaves:
         tree = Frontier.from_bytes(frontier).extend(draft.leaves)
         head = Head(store_id=store_id, revision=Revision(tree.size), root=tree.root())
-        draft.write(connection, statements)
+        draft.write(connection, statements, failpoints)
+        failpoints("store.batch.before_head")
         statements.write_head.execute(
             connection, ((_HEAD_ID, tree.size, head.root, tree.to_bytes()),)
         )
@@ -232,7 +235,7 @@ class _Draft:
         to_write.append(rows.host_standing(changed))
         return changed
 
-    def write(self, connection: Connection, statements: Statements) -> None:
+    def write(self, connection: Connection, statements: Statements, failpoints: Failpoints) -> None:
         """Executions that end are written before those that begin: one may take over its state."""
         statements.insert_requests.execute(connection, self.new_requests)
         statements.update_requests.execute(connection, self.changed_requests)
@@ -242,6 +245,7 @@ class _Draft:
         statements.insert_executions.execute(connection, self.new_executions)
         statements.insert_standing.execute(connection, self.new_standing)
         statements.update_standing.execute(connection, self.changed_standing)
+        failpoints("store.batch.after_rows")
         statements.insert_entries.execute(connection, self.entry_rows)
         statements.insert_keys.execute(connection, self.keys)
 

@@ -23,9 +23,13 @@ _HEAD: Final = "SELECT size, frontier, store_id FROM head"
 _LOCKED_HEAD: Final = """
     SELECT size, frontier, store_id,
            CASE current_setting('synchronous_commit')
-           WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END
+           WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END,
+           set_config('idle_in_transaction_session_timeout', $1, true)
     FROM head FOR UPDATE
 """
+
+
+_BOUND_IDLENESS: Final = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)"
 
 
 class Bulk(Protocol):
@@ -134,9 +138,21 @@ class PostgresDialect:
     still true when it is written. Taken per commit the lock would be held across as many fsyncs.
     """
 
+    def __init__(self, *, idle_seconds_max: float = 30.0) -> None:
+        """`idle_seconds_max` is how long the server bears with a transaction of ours that says
+        nothing. A process that is paused, or that the network has cut off without telling the
+        server, would keep the head from everybody else for as long as that lasts.
+        """
+        self._idle_milliseconds = str(max(1, round(idle_seconds_max * 1_000)))
+
     def lock_head(self, connection: Connection) -> FoundRow:
-        size, frontier, store_id, _ = connection.exec_driver_sql(_LOCKED_HEAD).one()
+        found = connection.exec_driver_sql(_LOCKED_HEAD, (self._idle_milliseconds,)).one()
+        size, frontier, store_id, *_ = found
         return size, frontier, store_id
+
+    def bound_idleness(self, connection: Connection) -> None:
+        """The same bound for a transaction that locks other rows than the head."""
+        connection.exec_driver_sql(_BOUND_IDLENESS, (self._idle_milliseconds,))
 
     def blames_content(self, error: Exception) -> bool:
         """The driver checks values itself; what passes it the server may refuse by SQLSTATE."""
@@ -159,7 +175,8 @@ class PostgresDialect:
 
 _CONTENT_STATES: Final = frozenset({"22", "23"})  # data exceptions, integrity violations
 _LOST_STATES: Final = frozenset({"08", "57"})  # connections, operator intervention
-_RETRY_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+# Serialization failure, deadlock, and a transaction that was idle for too long.
+_RETRY_STATES: Final = frozenset({"40001", "40P01", "25P03"})
 
 
 def sqlstate(error: DBAPIError) -> str:

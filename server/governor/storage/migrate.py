@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from governor.storage.errors import MigrationFailed, SchemaNewer, SchemaOlder
+from governor.usecases.ports import Failpoints, no_failpoints
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,11 @@ PACKAGED: Final = Path(__file__).with_name("migrations") / "versions"
 _LOCK: Final = 0x676F7665726E6F72  # "governor", as PostgreSQL's advisory locks want it: a number
 
 
-def upgrade(connection: Connection, versions: Sequence[Path] = (PACKAGED,)) -> str:
+def upgrade(
+    connection: Connection,
+    versions: Sequence[Path] = (PACKAGED,),
+    failpoints: Failpoints = no_failpoints,
+) -> str:
     """Takes every step that is missing, in one transaction; answers the version reached.
 
     Raises SchemaNewer, and MigrationFailed when the schema is as it was because a step failed.
@@ -31,16 +36,20 @@ def upgrade(connection: Connection, versions: Sequence[Path] = (PACKAGED,)) -> s
     scripts = _scripts(versions)
     config = _config(versions)
     config.attributes["connection"] = connection
+    config.attributes["after_step"] = lambda **_: failpoints("migrate.after_step")
     with connection.begin():
         if connection.dialect.name == "postgresql":
             # Two migrations at once would both find the same steps missing.
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         _refuse_newer(_found(connection), scripts)
+        failpoints("migrate.before_step")
         try:
             command.upgrade(config, "head")
         except Exception as error:
             logger.exception("a migration failed")
             raise MigrationFailed(_newest(scripts)) from error
+        failpoints("migrate.before_commit")
+    failpoints("migrate.after_commit")
     return _newest(scripts)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from governor.storage.dialect import PostgresDialect, SqliteDialect
 from governor.storage.errors import NoSuchStore, UnknownStore
 from governor.storage.hints import Hints
 from governor.storage.reader import Reader
-from governor.storage.replicas import Alone, Replica
+from governor.storage.replicas import LEASE_SHARE, Alone, Replica
 from governor.storage.snapshots import Snapshots
 from governor.storage.store import SqlStore, StoreLimits
 from governor.storage.transaction import Transactions, log_failure, unavailable
@@ -98,7 +99,7 @@ async def _open_sqlite(
         lock.release()
 
     try:
-        head = await on_sqlite(path, lambda connection: _prepare(connection, migrate=migrate))
+        head = await on_sqlite(path, partial(_prepare, failpoints=failpoints, migrate=migrate))
         snapshots = Snapshots(bytes_max=limits.snapshot_bytes_max)
         writer = sqlite.SqliteWriter(
             path=path,
@@ -124,14 +125,14 @@ async def _open_postgres(
     url: URL, encode: EntryEncoder, failpoints: Failpoints, limits: StoreLimits, *, migrate: bool
 ) -> SqlStore:
     server = postgres.Server.of(url)
-    head = await on_postgres(server, lambda connection: _prepare(connection, migrate=migrate))
+    head = await on_postgres(server, partial(_prepare, failpoints=failpoints, migrate=migrate))
     snapshots = Snapshots(bytes_max=limits.snapshot_bytes_max)
-    dialect = PostgresDialect()
+    dialect = PostgresDialect(idle_seconds_max=limits.lease_seconds * LEASE_SHARE)
     members = postgres.member_engine(server)
     replica = Replica(
         id=f"rp-{secrets.token_hex(8)}",
         lease_seconds=limits.lease_seconds,
-        run=lambda work: _in_a_transaction(members, work),
+        run=lambda work: _in_a_transaction(members, dialect, work),
         now=postgres.database_time,
     )
     try:
@@ -164,14 +165,17 @@ async def _open_postgres(
     return SqlStore(reader=reader, writer=writer, membership=replica, release=release)
 
 
-async def _in_a_transaction(engine: AsyncEngine, work: Callable[[Connection], _T]) -> _T:
+async def _in_a_transaction(
+    engine: AsyncEngine, dialect: PostgresDialect, work: Callable[[Connection], _T]
+) -> _T:
     async with engine.begin() as connection:
+        await connection.run_sync(dialect.bound_idleness)
         return await connection.run_sync(work)
 
 
-def _prepare(connection: Connection, *, migrate: bool) -> Head:
+def _prepare(connection: Connection, *, failpoints: Failpoints, migrate: bool) -> Head:
     if migrate:
-        migrations.upgrade(connection)
+        migrations.upgrade(connection, failpoints=failpoints)
     else:
         migrations.check(connection)
     with connection.begin():

@@ -8,7 +8,7 @@ from governor.storage import queries, rows
 from governor.storage.batch import Written, write_batch
 from governor.storage.dialect import Dialect
 from governor.storage.statements import Statements
-from governor.usecases.ports import Commit, EntryEncoder
+from governor.usecases.ports import Commit, EntryEncoder, no_failpoints
 
 
 def hold_after_restore(
@@ -23,5 +23,9 @@ def hold_after_restore(
     stance = store_restored(rows.host_standing_of(found), now=now)
     commit = Commit(decisions=(stance.decision,), standing=stance.standing)
     return write_batch(
-        connection, (commit,), statements=Statements(dialect, owner=""), encode=encode
+        connection,
+        (commit,),
+        statements=Statements(dialect, owner=""),
+        encode=encode,
+        failpoints=no_failpoints,
     )

@@ -129,7 +129,11 @@ class Transactions:
         transaction = connection.begin()
         try:
             written = write_batch(
-                connection, commits, statements=self._statements, encode=self._encode
+                connection,
+                commits,
+                statements=self._statements,
+                encode=self._encode,
+                failpoints=self._failpoints,
             )
             self._check_continues(written.before, written.head.store_id)
         except WentBack:

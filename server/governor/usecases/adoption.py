@@ -51,8 +51,10 @@ class Adoption:
         All pages together, because the order of approval runs across them.
         """
         adopted: list[MutationRequest] = []
+        self._app.failpoints("adopt.before_page")
         while page := await self._app.store.adopt(limit=ADOPTION_PAGE):
             adopted.extend(page)
+            self._app.failpoints("adopt.after_page")
         for take in self._takers if adopted else ():
             take(adopted)
         return len(adopted)

@@ -119,8 +119,10 @@ class Dependencies:
             if step is None:
                 return
             commit = Commit(requests=(step.request,), decisions=step.decisions)
+            self._app.failpoints("dependency.before_commit")
             try:
                 await persistently(self._app, self._app.store.commit, commit)
+                self._app.failpoints("dependency.after_commit")
             except (Conflict, IllegalTransition):
                 continue
             return

@@ -30,8 +30,10 @@ async def revalidate(app: App, id: RequestId) -> None:
             current_version=validation.current_version or version_before,
             now=app.clock.now(),
         )
+        app.failpoints("revalidate.before_commit")
         try:
             await app.store.commit(Commit(requests=(step.request,), decisions=step.decisions))
+            app.failpoints("revalidate.after_commit")
         except Conflict:
             continue
         return

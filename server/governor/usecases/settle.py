@@ -298,6 +298,7 @@ class Settlement:
         self._app.standing.hold_to(said, self._execution, until=self._patience_ends)
 
     async def _release(self, reason: Reason) -> None:
+        self._app.failpoints("execute.before_release")
         await self._commit(
             lambda: not_applied(
                 self._request,
@@ -307,8 +308,10 @@ class Settlement:
                 reason=reason,
             )
         )
+        self._app.failpoints("execute.after_release")
 
     async def _doubt(self, reason: Reason) -> None:
+        self._app.failpoints("execute.before_doubt")
         await self._commit(
             lambda: in_doubt(
                 self._request,

@@ -79,7 +79,9 @@ class Timers:
             step = what_is_due(request, now) if request is not None else None
             if step is None:
                 return False
+            self._app.failpoints("timer.before_fire")
             await self._app.store.commit(Commit(requests=(step.request,), decisions=step.decisions))
+            self._app.failpoints("timer.after_fire")
         except Conflict:
             return False  # somebody changed it meanwhile: the next look decides anew
         except (StoreUnavailable, Overloaded):

@@ -63,7 +63,9 @@ async def stream_decisions(
             entries = await _page(app, command, cursor)
             for entry in entries:
                 if command.filter.matches(entry):
+                    app.failpoints("stream.before_entry")
                     yield entry
+                    app.failpoints("stream.after_entry")
             cursor = _moved(entries, cursor, goal)
         if not caught_up:
             caught_up = True

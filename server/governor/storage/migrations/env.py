@@ -12,6 +12,7 @@ context.configure(
     target_metadata=tables.metadata,
     version_table=VERSION_TABLE,
     transactional_ddl=True,
+    on_version_apply=context.config.attributes["after_step"],
 )
 with context.begin_transaction():
     context.run_migrations()
