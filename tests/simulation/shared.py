@@ -93,6 +93,7 @@ async def open_shared(
         snapshots=snapshots,
         head=head,
         waiting_max=LIMITS.commits_waiting_max,
+        waiting_bytes_max=LIMITS.commits_waiting_bytes_max,
         batch_max=LIMITS.commits_per_transaction_max,
         poll_seconds=LIMITS.ledger_poll_seconds_max,
     )

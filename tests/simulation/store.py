@@ -160,7 +160,12 @@ class InlineWriter(GroupCommit):
         snapshots: Snapshots,
         head: Head,
     ) -> None:
-        super().__init__(snapshots=snapshots, head=head, waiting_max=LIMITS.commits_waiting_max)
+        super().__init__(
+            snapshots=snapshots,
+            head=head,
+            waiting_max=LIMITS.commits_waiting_max,
+            waiting_bytes_max=LIMITS.commits_waiting_bytes_max,
+        )
         self._database = database
         self._transactions = transactions
         self._chance = chance

@@ -219,7 +219,7 @@ class World:
     async def _heal(self) -> None:
         self.chance.note("all is healed")
         self.chance.heal()
-        while len(self._present) < self.replicas:  # noqa: ASYNC110 - of virtual time there is enough
+        while len(self._present) < self.replicas and not self.failures:  # noqa: ASYNC110 - of virtual time there is enough
             await asyncio.sleep(DOWN_SECONDS_MAX)
 
     async def _rest(self) -> None:
