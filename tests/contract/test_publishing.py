@@ -176,7 +176,6 @@ async def test_what_became_durable_without_an_answer_is_told_with_the_next_batch
     claim = change(moved(request, Status.EXECUTING), make_execution(request), key=make_key())
     with pytest.raises(StoreUnavailable):
         await store.commit(claim)
-    assert store.head.revision == 3
 
     replayed = await store.commit(claim)
     assert replayed.replayed
@@ -186,6 +185,39 @@ async def test_what_became_durable_without_an_answer_is_told_with_the_next_batch
     revisions = [entry.revision for batch in heard for entry in batch.entries]
     assert revisions == list(range(1, 9))
     assert await store.request(request.id) == replayed.requests[0]
+
+
+async def test_what_became_durable_without_an_answer_is_told_though_nobody_writes_any_more(
+    opened: Opener,
+) -> None:
+    """Otherwise an approved request would wait, and streams with it, for somebody else's commit."""
+    failing = Failing("store.batch.after_commit")
+    store = await opened(failpoints=failing, limits=StoreLimits(ledger_poll_seconds_max=0.01))
+    told = asyncio.Event()
+    store.listen(lambda _: told.set())
+    failing.armed = True
+    with pytest.raises(StoreUnavailable):
+        await store.commit(submission())
+
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        await told.wait()
+    assert store.head.revision == 3
+
+
+async def test_an_answer_that_names_a_revision_can_be_read_at_it(opened: Opener) -> None:
+    """The store did not answer, the caller finds the answer under its key and goes on from there:
+    to the store, that revision does not lie ahead.
+    """
+    failing = Failing("store.batch.after_commit")
+    store = await opened(failpoints=failing)
+    failing.armed = True
+    with pytest.raises(StoreUnavailable):
+        await store.commit(submission(key=make_key()))
+
+    replayed = await store.replay(make_key())
+    assert replayed is not None
+    await store.refresh(store.head.revision)
+    assert store.head.revision >= replayed.revision
 
 
 async def test_a_head_that_went_back_is_not_written_on(store: SqlStore, backend: Backend) -> None:

@@ -37,8 +37,9 @@ from governor.storage.errors import (
 from governor.storage.migrate import newest
 from governor.storage.open import migrate, open_store
 from governor.storage.statements import Statements
+from governor.storage.transaction import Settlement, Transactions
 from governor.usecases.ports import Cursor, DecisionFilter, ExecutionQuery, RequestQuery
-from tests.support.backends import Backend, SqliteFolder
+from tests.support.backends import WAIT_SECONDS_MAX, Backend, Opener, SqliteFolder
 from tests.support.builders import START, encode_entry, make_key, make_request, submission
 
 HOLDER = """
@@ -461,3 +462,36 @@ async def test_the_event_loop_goes_on_while_a_batch_is_written(backend: Backend)
     await task
     assert len(await store.requests(RequestQuery(tenant="acme"))) == 1
     await store.close()
+
+
+# ---------------------------------------------------------------- a COMMIT without an answer
+
+
+async def test_a_store_that_cannot_look_for_what_it_made_durable_looks_again(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fails after a COMMIT and while the store looks for what became of it."""
+    looks: list[int] = []
+    catch_up = Transactions.catch_up
+
+    def look(transactions: Transactions, connection: Connection) -> Settlement | None:
+        looks.append(1)
+        if len(looks) < 3:
+            raise sqlite3.OperationalError("disk I/O error")
+        return catch_up(transactions, connection)
+
+    def fail_once(name: str) -> None:
+        if name == "store.batch.after_commit" and not looks:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Transactions, "catch_up", look)
+    monkeypatch.setattr(sqlite, "LOOK_SECONDS", 0.001)
+    store = await opened(failpoints=fail_once)
+    told = asyncio.Event()
+    store.listen(lambda _: told.set())
+    with pytest.raises(StoreUnavailable):
+        await store.commit(submission())
+
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        await told.wait()
+    assert store.head.revision == 3

@@ -45,13 +45,12 @@ from governor.usecases.ports import (
     Capabilities,
     DecisionFilter,
     Order,
-    RequestQuery,
     StoredEntry,
 )
 from governor.usecases.watch import stream_decisions
 from tests.support.builders import MICROS_PER_SECOND
 from tests.support.governed import Governed, caller
-from tests.support.invariants import check_everything
+from tests.support.invariants import check_everything, check_nothing_is_stuck
 from tests.support.people import ANN, AUDREY, BOB, CLEO, OTTO, RITA, ROBOT, SAM, TENANT
 from tests.support.scripted_host import (
     AT_MOST_ONCE,
@@ -155,7 +154,10 @@ class Lives(RuleBasedStateMachine):
     def teardown(self) -> None:
         async def end() -> None:
             await self.heal()
-            await self.nothing_is_stuck()
+            await check_nothing_is_stuck(
+                self.sidecar.store,
+                executions_per_request_max=LIMITS.executions_per_request_max,
+            )
             await self.sidecar.close()
 
         try:
@@ -577,24 +579,6 @@ class Lives(RuleBasedStateMachine):
         await self.sidecar.pass_time(200.0)
         host.deliver()
         await check_everything(self.sidecar)
-
-    async def nothing_is_stuck(self) -> None:
-        """Whoever still waits, waits for a person, or for what a person holds up."""
-        requests = await self.sidecar.store.requests(RequestQuery(tenant=TENANT, limit=1000))
-        held = {execution.slot for execution in await self.in_doubt()}
-        for request in requests:
-            assert request.status is not Status.EXECUTING, request.id
-            assert not request.waits_for(PendingReason.REVALIDATION), request.id
-            assert not request.waits_for(PendingReason.SCHEDULE), request.id
-            if request.waits_for(PendingReason.DEPENDENCY):
-                on = [await self.show(id) for id in request.content.depends_on]
-                assert any(not one.is_terminal for one in on), request.id
-            if (
-                request.status is Status.APPROVED
-                and request.content.execution_mode is ExecutionMode.AUTOMATIC
-                and request.progress.executions < LIMITS.executions_per_request_max
-            ):
-                assert request.slot in held, f"{request.id} has lost its turn"
 
     # --- Looking --------------------------------------------------------------------------------
 

@@ -11,10 +11,17 @@ from governor.domain.digest import request_digest
 from governor.domain.execution import Execution, ExecutionStatus
 from governor.domain.ledger import leaf_hash, root_over
 from governor.domain.lifecycle import TRANSITIONS
-from governor.domain.request import TERMINAL, MutationRequest, PendingReason, Status
+from governor.domain.request import (
+    TERMINAL,
+    ExecutionMode,
+    MutationRequest,
+    PendingReason,
+    Status,
+)
 from governor.domain.resolution import CLEAN
 from governor.domain.values import RequestId, Revision
-from governor.usecases.ports import Entry, RequestQuery
+from governor.usecases.ports import Entry, ExecutionQuery, Head, RequestQuery, Store
+from tests.support.builders import decode_entry
 from tests.support.governed import Governed
 from tests.support.people import OTHER_TENANT, TENANT
 from tests.support.scripted_host import Effect
@@ -29,32 +36,60 @@ _MAY_HAVE_AN_EFFECT = {
 
 async def check_everything(sidecar: Governed) -> None:
     """Raises AssertionError. The application must be quiet."""
-    stored = await sidecar.store.entries(after=Revision(0), limit=_EVERYTHING)
-    check_ledger(sidecar, [entry.data for entry in stored])
-    ledger = await sidecar.ledger()
+    await check_store(sidecar.store, sidecar.host.effects)
+
+
+async def check_store(store: Store, effects: list[Effect]) -> None:
+    """What a store tells, and what its host has really done. Raises AssertionError."""
+    stored = await store.entries(after=Revision(0), limit=_EVERYTHING)
+    check_ledger(store.head, [entry.data for entry in stored])
     about: dict[RequestId, list[Entry]] = {}
-    for entry in ledger:
+    for entry in (decode_entry(one.data) for one in stored):
         if entry.decision.code.category is Category.HOST:
             continue
         about.setdefault(entry.decision.request_id, []).append(entry)
     requests = [
-        await sidecar.now(request)
+        request
         for tenant in (TENANT, OTHER_TENANT)
-        for request in await sidecar.store.requests(RequestQuery(tenant=tenant, limit=_EVERYTHING))
+        for listed in await store.requests(RequestQuery(tenant=tenant, limit=_EVERYTHING))
+        if (request := await store.request(listed.id))
     ]
-    executions = [one for request in requests for one in await sidecar.executions_of(request)]
+    executions = [one for request in requests for one in await store.executions_of(request.id)]
     assert about.keys() == {request.id for request in requests}, "a request without a ledger"
     for request in requests:
         check_history(request, about[request.id])
         check_votes(request)
         check_executions(request, [one for one in executions if one.request_id == request.id])
     check_exclusion(executions)
-    check_effects(sidecar.host.effects, requests, executions)
+    check_effects(effects, requests, executions)
 
 
-def check_ledger(sidecar: Governed, entries: list[bytes]) -> None:
+async def check_nothing_is_stuck(store: Store, *, executions_per_request_max: int) -> None:
+    """Whoever still waits, waits for a person, or for what a person holds up. Everything must have
+    worked for long enough.
+    """
+    requests = await store.requests(RequestQuery(tenant=TENANT, limit=_EVERYTHING))
+    doubtful = ExecutionQuery(
+        tenant=TENANT, statuses=(ExecutionStatus.IN_DOUBT,), limit=_EVERYTHING
+    )
+    held = {execution.slot for execution in await store.executions(doubtful)}
+    open_ones = {request.id for request in requests if not request.is_terminal}
+    for request in requests:
+        assert request.status is not Status.EXECUTING, request.id
+        assert not request.waits_for(PendingReason.REVALIDATION), request.id
+        assert not request.waits_for(PendingReason.SCHEDULE), request.id
+        if request.waits_for(PendingReason.DEPENDENCY):
+            assert not open_ones.isdisjoint(request.content.depends_on), request.id
+        if (
+            request.status is Status.APPROVED
+            and request.content.execution_mode is ExecutionMode.AUTOMATIC
+            and request.progress.executions < executions_per_request_max
+        ):
+            assert request.slot in held, f"{request.id} has lost its turn"
+
+
+def check_ledger(head: Head, entries: list[bytes]) -> None:
     """Gap-free, complete up to the head, and the head's root is over exactly these bytes."""
-    head = sidecar.store.head
     assert len(entries) == head.revision, "the ledger has gaps"
     assert root_over(map(leaf_hash, entries)) == head.root, "the root is over other bytes"
 

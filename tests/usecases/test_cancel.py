@@ -1,6 +1,7 @@
 """Cancel: a request is withdrawn wherever it stands; what runs is fenced in the host first."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -222,6 +223,27 @@ async def test_a_host_that_cannot_be_reached_at_all_changes_nothing(sidecar: Gov
     sidecar.host.is_reachable = False
 
     await sidecar.changes_nothing(sidecar.cancel(RITA, request), HostUnavailable)
+
+
+async def test_a_refusal_that_nobody_waits_for_any_more_is_no_fault(sidecar: Governed) -> None:
+    """The caller hangs up, and the execution then turns out to be applied."""
+    faults: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    sidecar.host.answers.shut()
+    request = await sidecar.submit()
+    await sidecar.quiet()
+    calling = asyncio.ensure_future(sidecar.cancel(RITA, request))
+    await sidecar.quiet()
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+
+    sidecar.host.answers.open()
+    await sidecar.quiet()
+    del calling  # whose error still knows where it came from
+    gc.collect()
+
+    assert (await sidecar.now(request)).status is Status.EXECUTED
+    assert faults == []
 
 
 async def test_a_busy_host_is_asked_for_the_fence_again(sidecar: Governed) -> None:

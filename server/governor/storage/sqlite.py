@@ -20,6 +20,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from governor.domain.errors import StoreUnavailable
+from governor.domain.values import Revision
 from governor.storage.errors import (
     FileRefused,
     NoSuchStore,
@@ -29,7 +31,7 @@ from governor.storage.errors import (
     StoreRefused,
 )
 from governor.storage.snapshots import Snapshots
-from governor.storage.transaction import Settlement, Transactions
+from governor.storage.transaction import CommitUnknown, Settlement, Transactions
 from governor.storage.wal import LogWatch
 from governor.storage.writer import GroupCommit, Waiter, taken_from
 from governor.usecases.ports import Head
@@ -42,6 +44,9 @@ _OWNER_ONLY: Final = 0o600
 # when the file is made: one that has another size keeps it.
 _PAGE_BYTES: Final = 8_192
 _PREPARED_MAX: Final = 256  # of the writer: every text of every Bulk that is in use
+
+LOOK_SECONDS: Final = 1.0
+"""How often a store that failed looks for what has become durable without an answer."""
 
 WAL_BYTES_KEPT: Final = 67_108_864
 """How large a log that was started over stays at most."""
@@ -253,6 +258,7 @@ class SqliteWriter(GroupCommit):
         )
         self._engine = writer_engine(path)
         self._connection: Connection | None = None  # of the writer's thread
+        self._is_unsure = False  # likewise: something may be durable that nobody was told of
         self._log = LogWatch(path, bytes_alarm=wal_bytes_alarm)
         self._transactions = transactions
         self._batch_max = batch_max
@@ -262,6 +268,7 @@ class SqliteWriter(GroupCommit):
         self._idle.set()
         self._queue: queue.SimpleQueue[list[Waiter] | None] = queue.SimpleQueue()
         self._finished = asyncio.Event()
+        self._batch_over = asyncio.Event()
         # A daemon: a process that dies without closing the store must not wait for its writer.
         self._thread = threading.Thread(target=self._run, name="governor-store", daemon=True)
         self._thread.start()
@@ -270,6 +277,12 @@ class SqliteWriter(GroupCommit):
     def wal_bytes(self) -> int | None:
         """As of the last transaction."""
         return self._log.bytes
+
+    async def refresh(self, since: Revision) -> bool:
+        """See Store.refresh: what is durable and not told yet is the batch that is under way."""
+        if not self._idle.is_set():
+            await self._batch_over.wait()
+        return await super().refresh(since)
 
     def _enqueue(self, waiter: Waiter) -> None:
         """Whatever else this turn of the loop commits goes along.
@@ -302,6 +315,8 @@ class SqliteWriter(GroupCommit):
 
     def _go_on(self) -> None:
         """After those who were answered have had their turn, which may commit more."""
+        over, self._batch_over = self._batch_over, asyncio.Event()
+        over.set()
         if self._gathered:
             self._loop.call_soon(self._hand_over)
         else:
@@ -317,14 +332,24 @@ class SqliteWriter(GroupCommit):
 
     def _run(self) -> None:
         try:
-            while (waiters := self._queue.get()) is not None:
-                tell = self._write(waiters)
+            while (waiters := self._taken()) is not None:
+                tell = self._write(waiters) if waiters else None
+                if self._is_unsure:
+                    self._look()
                 self._log.look()
-                self._loop.call_soon_threadsafe(tell)
+                if tell is not None:
+                    self._loop.call_soon_threadsafe(tell)
             _discard(self._connection)
             self._loop.call_soon_threadsafe(self._finished.set)
         except RuntimeError:
             logger.warning("the event loop was closed before its store")
+
+    def _taken(self) -> list[Waiter] | None:
+        """The next batch; an empty one when it is time to look again."""
+        try:
+            return self._queue.get(timeout=LOOK_SECONDS if self._is_unsure else None)
+        except queue.Empty:
+            return []
 
     def _write(self, waiters: Sequence[Waiter]) -> Callable[[], None]:
         """Writes a batch; answers what is then to be told on the event loop."""
@@ -335,8 +360,23 @@ class SqliteWriter(GroupCommit):
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers are told
             _discard(self._connection)
             self._connection = None
+            self._is_unsure = self._is_unsure or isinstance(error, CommitUnknown)
             return partial(self._failed, waiters, error)
+        self._is_unsure = any(isinstance(one, StoreUnavailable) for one in settlement.answers)
         return partial(self._settled, waiters, settlement)
+
+    def _look(self) -> None:
+        """What became durable without an answer is told as soon as it can be read, and before those
+        who were not answered: they may find it, and go on from there.
+        """
+        try:
+            with self._engine.connect() as connection:
+                settlement = self._transactions.catch_up(connection)
+        except Exception:  # noqa: BLE001 - the log has why a batch failed; this is tried again
+            return
+        self._is_unsure = False
+        if settlement is not None:
+            self._loop.call_soon_threadsafe(self._caught_up, settlement)
 
 
 def _discard(connection: Connection | None) -> None:

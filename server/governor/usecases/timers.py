@@ -95,13 +95,13 @@ class Timers:
 
     async def _run(self) -> None:
         while True:
+            self._next = None  # unless somebody looks, and finds one
             try:
                 if self._app.store.leads:
                     await self.run_due()
                     self._next = await self.next_moment()
             except Exception:
                 log.exception("the timers could not look at the store; they try again")
-                self._next = None
             await self._pause()
 
     async def _pause(self) -> None:

@@ -41,7 +41,7 @@ class Waiters:
 
     def __init__(self, *, waiters_max: int) -> None:
         self._waiters_max = waiters_max
-        self._watches: dict[RequestId, set[Watch]] = {}
+        self._watches: dict[RequestId, dict[Watch, None]] = {}  # in the order of their coming
         self._count = 0
 
     def publish(self, batch: Batch) -> None:
@@ -71,14 +71,14 @@ class Waiters:
         if self._count >= self._waiters_max:
             raise Overloaded("waiters_max", self._waiters_max)
         watch = Watch(request)
-        watches = self._watches.setdefault(request.id, set())
-        watches.add(watch)
+        watches = self._watches.setdefault(request.id, {})
+        watches[watch] = None
         self._count += 1
         try:
             yield watch
         finally:
             self._count -= 1
-            watches.discard(watch)
+            del watches[watch]
             if not watches:
                 self._watches.pop(request.id, None)
 

@@ -36,6 +36,7 @@ async def withdraw(
     # Once begun, fencing runs to its end even if the caller hangs up: the execution must not be
     # left without an owner.
     fencing = asyncio.ensure_future(_fence_and_commit(app, request, actor, end, commit))
+    fencing.add_done_callback(_refused)
     return await asyncio.shield(fencing)
 
 
@@ -63,3 +64,9 @@ def _with(commit: Commit, step: Advance) -> Commit:
         requests=(*commit.requests, step.request),
         decisions=(*commit.decisions, *step.decisions),
     )
+
+
+def _refused(fencing: asyncio.Future[Committed]) -> None:
+    """Whoever has hung up is told of no refusal, and it is no fault that they are not."""
+    if not fencing.cancelled():
+        fencing.exception()

@@ -1,0 +1,1 @@
+"""Deterministic simulation: whole lives of Governor in virtual time, each decided by its seed."""
