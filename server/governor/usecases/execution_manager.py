@@ -1,5 +1,5 @@
-"""The execution manager: the only way to the host. It claims approved requests, carries them out,
-and settles what became of them.
+"""The execution manager: the only way to the host. It has approved requests claimed in their turn,
+carried out, and settled.
 
 It learns of work from the store's batches and of nothing else, so whatever is committed is carried
 out, whoever committed it and whether or not that caller is still there. Per state there is one
@@ -8,33 +8,31 @@ execution at a time, and approved requests take their turns in the order of thei
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 from governor.domain.errors import (
     Conflict,
-    GovernorError,
     HostHeld,
     IllegalTransition,
     Overloaded,
     StateBusy,
 )
-from governor.domain.executing import Progression, claimed, reclaimed
+from governor.domain.executing import Progression
 from governor.domain.execution import ACTIVE, Execution, ExecutionStatus
 from governor.domain.lifecycle import Trigger
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Slot, Status
-from governor.domain.resolution import CLEAN, Resolution, resolve
-from governor.domain.staleness import stale_before_claim
 from governor.domain.values import GOVERNOR, ExecutionId, Identity, RequestId
 from governor.usecases.app import App
+from governor.usecases.claiming import Claims
 from governor.usecases.patience import persistently
 from governor.usecases.ports import (
     Batch,
     Capabilities,
     Circuit,
-    Commit,
     Committed,
     ExecutionQuery,
     ExecutionTrace,
@@ -46,7 +44,7 @@ from governor.usecases.turns import Turns
 
 log = logging.getLogger(__name__)
 
-MICROS = 1_000_000
+_Chore = Callable[[], Coroutine[Any, Any, None]]
 
 
 class ExecutionManager:
@@ -54,9 +52,10 @@ class ExecutionManager:
 
     def __init__(self) -> None:
         self._app: App
-        self._lease_us = 0
+        self._claims: Claims
         self._turns = Turns()
-        self._traces: dict[str, ExecutionTrace] = {}
+        # What is to be done beside the turns, and before them: it holds states, or decides.
+        self._chores: deque[_Chore] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         # How many of us hold an execution: a task that settles it, callers that withdraw it.
         self._hands: Counter[ExecutionId] = Counter()
@@ -70,7 +69,7 @@ class ExecutionManager:
     def attach(self, app: App) -> None:
         """Ties the manager to its application and begins to listen to the store."""
         self._app = app
-        self._lease_us = round(app.limits.lease_seconds * MICROS)
+        self._claims = Claims(app)
         app.store.listen(self._notice)
         app.standing.when_lifted(self._pump)
 
@@ -79,7 +78,7 @@ class ExecutionManager:
         for request in requests:
             if request.status is Status.EXECUTING:
                 self._turns.occupy(request.slot, request.progress.execution_id or "")
-                self._spawn(self._recover(request.id))
+                self._chores.append(partial(self._recover, request.id))
         # A request's last change, while it is APPROVED, is its approval: the order of the lines.
         for request in sorted(requests, key=lambda request: request.revision):
             self._enqueue(request)
@@ -88,6 +87,7 @@ class ExecutionManager:
     async def drain(self, seconds: float) -> None:
         """Starts nothing more and gives what runs that long; the rest is left for recovery."""
         self._stopping = True
+        self._app.waiters.look_again()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in self._tasks:
@@ -114,65 +114,23 @@ class ExecutionManager:
             if not self._may_claim_inline(request, slot):
                 yield None
                 return
-            trace = self._app.tracing.execution_started(request)
-            claim = self._claimed(request, GOVERNOR, trace, self._upfront_resolution(request))
-            self._traces[claim.execution.id] = trace
+            claim = self._claims.propose(request, GOVERNOR)
             with self._room_taken():
                 yield claim
             # The batch that made the claim durable has taken the trace along. If the caller hangs
             # up, that batch is still to come.
-            self._traces.pop(claim.execution.id, None)
+            self._claims.trace_of(claim.execution.id)
         finally:
             self._turns.end_submission(slot)
 
     async def claim_on_demand(
         self, request: MutationRequest, starter: Identity, key: IdempotencyKey
     ) -> Committed:
-        """A claim that somebody asks for. Raises what `claim` does, and Overloaded."""
+        """A claim that somebody asks for. Raises what Claims.claim does, and Overloaded."""
         if not self._has_room():
             raise Overloaded("executions_running_max", self._app.limits.executions_running_max)
         with self._room_taken():
-            return await self.claim(request, starter, key)
-
-    async def claim(
-        self, request: MutationRequest, starter: Identity, key: IdempotencyKey | None = None
-    ) -> Committed:
-        """Resolves the version, where the host does not, and commits the claim.
-
-        The committed request is not EXECUTING when its version turned out to be stale. Raises
-        StateBusy, Conflict, HostUnavailable, HostHeld, IllegalTransition.
-        """
-        app = self._app
-        capabilities = await app.standing.vouch()
-        resolution, current = self._upfront_resolution(request), None
-        if resolution is None and not capabilities.compare_and_apply:
-            current = await app.host.state_version(request.tenant, request.state)
-            resolution = resolve(
-                request.progress.expected_version, current, request.content.stale_strategy
-            )
-            if resolution not in CLEAN:
-                step = stale_before_claim(request, current_version=current, now=app.clock.now())
-                return await app.store.commit(
-                    Commit(requests=(step.request,), decisions=step.decisions, key=key)
-                )
-        if app.clock.now() >= request.expires_at:
-            raise IllegalTransition(request.status, Trigger.CLAIMED)
-        trace = app.tracing.execution_started(request)
-        claim = self._claimed(request, starter, trace, resolution, current)
-        self._traces[claim.execution.id] = trace
-        try:
-            app.failpoints("execute.before_claim")
-            return await app.store.commit(
-                Commit(
-                    requests=(claim.request,),
-                    executions=(claim.execution,),
-                    decisions=claim.decisions,
-                    key=key,
-                )
-            )
-        except GovernorError:
-            self._traces.pop(claim.execution.id, None)
-            raise
+            return await self._claims.claim(request, starter, key)
 
     @asynccontextmanager
     async def fenced(
@@ -187,7 +145,7 @@ class ExecutionManager:
         capabilities = await self._app.standing.vouch()
         if not capabilities.exactly_once:
             raise IllegalTransition(request.status, Trigger.CANCELED)
-        taken = await self._take_over(request, actor=actor, lease_lost=False)
+        taken = await self._claims.take_over(request, actor=actor, lease_lost=False)
         self._hands[taken.execution.id] += 1
         has_ended = False
         try:
@@ -223,54 +181,6 @@ class ExecutionManager:
             self._claiming -= 1
             self._pump()
 
-    @staticmethod
-    def _upfront_resolution(request: MutationRequest) -> Resolution | None:
-        return Resolution.UNVERSIONED if request.progress.expected_version is None else None
-
-    def _claimed(
-        self,
-        request: MutationRequest,
-        starter: Identity,
-        trace: ExecutionTrace,
-        resolution: Resolution | None,
-        current_version: str | None = None,
-    ) -> Progression:
-        return claimed(
-            request,
-            execution_id=self._app.ids.execution_id(),
-            audit_id=self._app.ids.audit_id(),
-            starter=starter,
-            now=self._app.clock.now(),
-            lease_us=self._lease_us,
-            resolution=resolution,
-            current_version=current_version,
-            traceparent=trace.traceparent,
-        )
-
-    async def _take_over(
-        self, request: MutationRequest, *, actor: Identity, lease_lost: bool
-    ) -> Progression:
-        execution = await self._execution_of(request)
-        step = reclaimed(
-            request,
-            execution,
-            now=self._app.clock.now(),
-            lease_us=self._lease_us,
-            actor=actor,
-            lease_lost=lease_lost,
-        )
-        committed = await self._app.store.commit(
-            Commit(requests=(step.request,), executions=(step.execution,), decisions=step.decisions)
-        )
-        return step.but(request=committed.requests[0], execution=committed.executions[0])
-
-    async def _execution_of(self, request: MutationRequest) -> Execution:
-        id = request.progress.execution_id
-        execution = await self._app.store.execution(id) if id else None
-        if execution is None:
-            raise Conflict(f"the request {request.id} has no execution")
-        return execution
-
     # --- What the batches say -------------------------------------------------------------------
 
     def _notice(self, batch: Batch) -> None:
@@ -301,7 +211,7 @@ class ExecutionManager:
         is_new = execution.status is ExecutionStatus.RUNNING and execution.fencing_token == 1
         if is_new and not self._stopping:
             request = next(r for r in commit.requests if r.id == execution.request_id)
-            trace = self._traces.pop(execution.id, None)
+            trace = self._claims.trace_of(execution.id)
             self._spawn(
                 self._carry_out(
                     request, execution, trace or self._app.tracing.execution_started(request)
@@ -311,7 +221,7 @@ class ExecutionManager:
     def _enqueue(self, request: MutationRequest) -> None:
         """Puts a request in line for what it needs next, if that is ours to do."""
         if request.waits_for(PendingReason.REVALIDATION):
-            self._spawn(self._revalidate(request.id))
+            self._chores.append(partial(self._revalidate, request.id))
         elif (
             request.status is Status.APPROVED
             and request.content.execution_mode is ExecutionMode.AUTOMATIC
@@ -320,14 +230,14 @@ class ExecutionManager:
             self._turns.join(request.slot, request.id)
 
     def _pump(self) -> None:
-        """Starts as many turns as there is room for, and none while the host is held."""
-        while (
-            self._has_room()
-            and not self._stopping
-            and self._app.standing.allows
-            and (turn := self._turns.take())
-        ):
-            self._spawn(self._take_turn(*turn))
+        """Starts as much as there is room for, and no turn while the host is held."""
+        while self._has_room() and not self._stopping:
+            if self._chores:
+                self._spawn(self._chores.popleft()())
+            elif self._app.standing.allows and (turn := self._turns.take()):
+                self._spawn(self._take_turn(*turn))
+            else:
+                return
 
     # --- What runs ------------------------------------------------------------------------------
 
@@ -341,7 +251,7 @@ class ExecutionManager:
                 if request is None or request.status is not Status.APPROVED:
                     break
                 try:
-                    await persistently(app, self.claim, request, GOVERNOR)
+                    await persistently(app, self._claims.claim, request, GOVERNOR)
                     break
                 except StateBusy:
                     await self._yield_turn(slot, id)
@@ -451,7 +361,7 @@ class ExecutionManager:
         app.failpoints("recover.before_reclaim")
         try:
             taken = await persistently(
-                app, self._take_over, request, actor=GOVERNOR, lease_lost=True
+                app, self._claims.take_over, request, actor=GOVERNOR, lease_lost=True
             )
         except Conflict:
             self._spawn(self._recover(id))

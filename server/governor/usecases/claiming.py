@@ -1,0 +1,125 @@
+"""Claims: how a request is taken for execution, and how an execution is taken over.
+
+The version is resolved on the way: before the claim by asking the host, or by the host itself as
+part of applying, where it compares and applies in one step.
+"""
+
+from governor.domain.errors import Conflict, GovernorError, IllegalTransition
+from governor.domain.executing import Progression, claimed, reclaimed
+from governor.domain.execution import Execution
+from governor.domain.lifecycle import Trigger
+from governor.domain.request import MutationRequest
+from governor.domain.resolution import CLEAN, Resolution, resolve
+from governor.domain.staleness import stale_before_claim
+from governor.domain.values import ExecutionId, Identity
+from governor.usecases.app import App
+from governor.usecases.ports import Commit, Committed, ExecutionTrace, IdempotencyKey
+
+MICROS = 1_000_000
+
+
+class Claims:
+    """Makes claims, and keeps the trace of each until its execution begins."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._lease_us = round(app.limits.lease_seconds * MICROS)
+        self._traces: dict[ExecutionId, ExecutionTrace] = {}
+
+    def propose(self, request: MutationRequest, starter: Identity) -> Progression:
+        """A claim, not committed yet, that leaves the version to the host."""
+        return self._claimed(request, starter, _upfront(request), None)
+
+    def trace_of(self, execution_id: ExecutionId) -> ExecutionTrace | None:
+        """The trace that a claim has begun, once: it is its execution's from then on."""
+        return self._traces.pop(execution_id, None)
+
+    async def claim(
+        self, request: MutationRequest, starter: Identity, key: IdempotencyKey | None = None
+    ) -> Committed:
+        """Resolves the version, where the host does not, and commits the claim.
+
+        The committed request is not EXECUTING when its version turned out to be stale. Raises
+        StateBusy, Conflict, HostUnavailable, HostHeld, IllegalTransition.
+        """
+        app = self._app
+        capabilities = await app.standing.vouch()
+        resolution, current = _upfront(request), None
+        if resolution is None and not capabilities.compare_and_apply:
+            current = await app.host.state_version(request.tenant, request.state)
+            resolution = resolve(
+                request.progress.expected_version, current, request.content.stale_strategy
+            )
+            if resolution not in CLEAN:
+                step = stale_before_claim(request, current_version=current, now=app.clock.now())
+                return await app.store.commit(
+                    Commit(requests=(step.request,), decisions=step.decisions, key=key)
+                )
+        if app.clock.now() >= request.expires_at:
+            raise IllegalTransition(request.status, Trigger.CLAIMED)
+        claim = self._claimed(request, starter, resolution, current)
+        try:
+            app.failpoints("execute.before_claim")
+            return await app.store.commit(
+                Commit(
+                    requests=(claim.request,),
+                    executions=(claim.execution,),
+                    decisions=claim.decisions,
+                    key=key,
+                )
+            )
+        except GovernorError:
+            self.trace_of(claim.execution.id)
+            raise
+
+    async def take_over(
+        self, request: MutationRequest, *, actor: Identity, lease_lost: bool
+    ) -> Progression:
+        """The request's execution under the next fencing token, committed. Raises Conflict."""
+        execution = await self._execution_of(request)
+        step = reclaimed(
+            request,
+            execution,
+            now=self._app.clock.now(),
+            lease_us=self._lease_us,
+            actor=actor,
+            lease_lost=lease_lost,
+        )
+        committed = await self._app.store.commit(
+            Commit(requests=(step.request,), executions=(step.execution,), decisions=step.decisions)
+        )
+        return step.but(request=committed.requests[0], execution=committed.executions[0])
+
+    def _claimed(
+        self,
+        request: MutationRequest,
+        starter: Identity,
+        resolution: Resolution | None,
+        current_version: str | None,
+    ) -> Progression:
+        trace = self._app.tracing.execution_started(request)
+        claim = claimed(
+            request,
+            execution_id=self._app.ids.execution_id(),
+            audit_id=self._app.ids.audit_id(),
+            starter=starter,
+            now=self._app.clock.now(),
+            lease_us=self._lease_us,
+            resolution=resolution,
+            current_version=current_version,
+            traceparent=trace.traceparent,
+        )
+        self._traces[claim.execution.id] = trace
+        return claim
+
+    async def _execution_of(self, request: MutationRequest) -> Execution:
+        id = request.progress.execution_id
+        execution = await self._app.store.execution(id) if id else None
+        if execution is None:
+            raise Conflict(f"the request {request.id} has no execution")
+        return execution
+
+
+def _upfront(request: MutationRequest) -> Resolution | None:
+    """What is resolved without asking anybody: a request that expects no version."""
+    return Resolution.UNVERSIONED if request.progress.expected_version is None else None
