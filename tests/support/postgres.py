@@ -196,8 +196,11 @@ def own_postgres() -> Iterator[OwnServer]:
             socket_folder = process.get_postmaster_info().socket_dir
             assert socket_folder is not None
             server = OwnServer(process, socket_folder)
-            yield server
-            server.stop()
+            try:
+                yield server
+            finally:
+                server.stop()
+                process._postmaster_info = None  # else it would stop what is stopped
         finally:
             process.cleanup()
     finally:
