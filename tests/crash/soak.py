@@ -5,7 +5,6 @@ played again alone. After each round the same oracle judges as in the crash matr
 """
 
 import argparse
-import os
 import random
 import shutil
 import sys
@@ -16,9 +15,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-
-# Read when gRPC is first used: processes are started while calls are under way.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from tests.crash.matrix import passings_max, scenarios
 from tests.crash.oracle import Verdict

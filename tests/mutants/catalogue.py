@@ -69,6 +69,34 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        name="idle transactions borne with for ever",
+        why="a replica that is paused or cut off in a transaction would keep all others waiting",
+        file="server/governor/storage/dialect.py",
+        old="str(max(1, round(idle_seconds_max * 1_000)))",
+        new='"0"',
+        caught_by=in_file(
+            "tests/crash/test_store_connection.py",
+            "test_a_transaction_that_a_network_has_orphaned_does_not_hold_the_head_for_long",
+        ),
+    ),
+    Mutant(
+        name="host keeps the effect before the outcome",
+        why="a crash between them would leave an effect that nobody remembers, to be made again",
+        file="server/governor/hostkit/sqlite.py",
+        old="            self._remember(law.conclude(claim, decided.outcome))\n",
+        new="""\
+            self._release_effect()
+            self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("SAVEPOINT effect")
+            self._remember(law.conclude(claim, decided.outcome))
+""",
+        caught_by=in_file(
+            "tests/crash/test_sigkill.py",
+            "test_a_host_killed_in_the_middle_of_an_apply_is_settled_after_its_restart",
+        ),
+    ),
+    Mutant(
         name="write lock taken late",
         why="what a batch decides on could change before it is written",
         file="server/governor/storage/sqlite.py",

@@ -4,13 +4,20 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.reliability import loads, mutants, streams
+from tests.reliability import crashes, loads, mutants, streams
 from tests.reliability.section import Measurement, Section, begin_mark, end_mark, rendered
 from tests.support.deployment import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "reliability.md"
 
-SECTIONS: Sequence[Section] = (streams.SECTION, loads.MEMORY, loads.FLOOD, mutants.SECTION)
+SECTIONS: Sequence[Section] = (
+    crashes.MATRIX,
+    crashes.REPLICAS,
+    streams.SECTION,
+    loads.MEMORY,
+    loads.FLOOD,
+    mutants.SECTION,
+)
 
 HEADER = """\
 # Reliability
