@@ -95,7 +95,9 @@ def replay_command(seed: int) -> str:
 def _database() -> Iterator[Database]:
     folder = Path(tempfile.mkdtemp(prefix="governor-simulation-"))
     try:
-        yield Database(folder)
+        database = Database(folder)
+        yield database
+        database.renew()
     finally:
         shutil.rmtree(folder)
 

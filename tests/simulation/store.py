@@ -72,10 +72,13 @@ class Database:
         # One pair of engines for all runs: what they have compiled once is used again.
         self._writes = _engine(self._path)
         self._reads = _reading_engine(self._path)
+        self._written_on: list[Connection] = []
 
     def renew(self) -> None:
-        """Forgets everything."""
+        """Forgets everything, and closes what processes that died have left open."""
         self._reads.dispose()
+        while self._written_on:
+            discard(self._written_on.pop())
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         self._path.write_bytes(self._empty)
@@ -109,7 +112,9 @@ class Database:
 
     def write(self) -> Connection:
         """A connection of its own, on which each transaction is one call."""
-        return self._writes.connect()
+        connection = self._writes.connect()
+        self._written_on.append(connection)
+        return connection
 
 
 async def nothing_to_release() -> None:
