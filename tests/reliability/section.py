@@ -38,7 +38,8 @@ class Section:
             found.append(f"other rows than {self.keys}")
         for name in self.zeros:
             at = self.columns.index(name)
-            found += [f"{name} is {row[at]}: {row}" for row in rows if row[at] != "0"]
+            whole = (row for row in rows if len(row) == len(self.columns))
+            found += [f"{name} is {row[at]}: {row}" for row in whole if row[at] != "0"]
         return found
 
 
