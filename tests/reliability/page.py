@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.reliability import crashes, loads, mutants, streams
+from tests.reliability import crashes, loads, mutants, simulated, streams
 from tests.reliability.section import Measurement, Section, begin_mark, end_mark, rendered
 from tests.support.deployment import REPOSITORY
 
@@ -14,6 +14,7 @@ SECTIONS: Sequence[Section] = (
     crashes.MATRIX,
     crashes.REPLICAS,
     streams.SECTION,
+    simulated.SECTION,
     loads.MEMORY,
     loads.FLOOD,
     mutants.SECTION,
