@@ -22,6 +22,7 @@ from governor.usecases.app import Limits
 from governor.usecases.ports import Commit, ExecutionQuery
 from governor.usecases.turns import Turns
 from tests.support.governed import Governed, governed
+from tests.support.invariants import check_everything
 from tests.support.people import ANN, OTTO, RITA
 from tests.support.scripted_host import EXACTLY_ONCE, Loss, ScriptedHost
 
@@ -237,3 +238,23 @@ async def test_a_store_that_is_away_for_a_moment_loses_nobody_their_turn(
     await sidecar.pass_time(60)
 
     assert (await sidecar.now(waiting)).status is Status.EXECUTED
+
+
+async def test_what_ended_while_it_was_being_taken_up_holds_no_state(tmp_path: Path) -> None:
+    """It was read as EXECUTING, and has ended by the time that its taker hears of it."""
+    async with governed(tmp_path) as sidecar:
+        sidecar.host.orders.shut()
+        request = await sidecar.submit()
+        await sidecar.quiet()
+        as_read = await sidecar.now(request)
+        assert as_read.status is Status.EXECUTING
+        sidecar.host.orders.open()
+        await sidecar.quiet()
+
+        sidecar.executions.take_up([as_read])
+        await sidecar.quiet()
+
+        following = await sidecar.submit()
+        await sidecar.quiet()
+        assert (await sidecar.now(following)).status is Status.EXECUTED
+        await check_everything(sidecar)

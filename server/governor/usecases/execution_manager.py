@@ -76,9 +76,11 @@ class ExecutionManager:
     def take_up(self, requests: Sequence[MutationRequest]) -> None:
         """Sees to what nobody saw to: first to what was executing. What is in hand stays so."""
         for request in requests:
-            if request.status is Status.EXECUTING:
-                self._turns.occupy(request.slot, request.progress.execution_id or "")
-                self._chores.append(partial(self._recover, request.id))
+            if request.status is Status.EXECUTING and request.progress.execution_id is not None:
+                self._turns.occupy(request.slot, request.progress.execution_id)
+                self._chores.append(
+                    partial(self._take_up, request.id, request.progress.execution_id)
+                )
         # A request's last change, while it is APPROVED, is its approval: the order of the lines.
         for request in sorted(requests, key=lambda request: request.revision):
             self._enqueue(request)
@@ -330,6 +332,13 @@ class ExecutionManager:
         del self._hands[execution.id]
         if not has_ended:
             self._spawn(self._take_back(execution))
+
+    async def _take_up(self, id: RequestId, execution_id: ExecutionId) -> None:
+        """Recovers what was executing as it was read; it may have ended since, and told nobody who
+        knew that it held its state.
+        """
+        await self._look_at_holder(execution_id)
+        await self._recover(id)
 
     async def _take_back(self, held: Execution) -> None:
         """Recovers what nobody holds any more and nobody has ended.
