@@ -203,7 +203,7 @@ def main() -> int:
             shutil.rmtree(folder)
             number += 1
             if arguments.round or time.monotonic() >= ends:
-                print(f"{number - 1} rounds, nothing lost, nothing doubled", flush=True)
+                print("nothing lost, nothing doubled", flush=True)
                 return 0
 
 

