@@ -15,7 +15,7 @@ from pathlib import Path
 from governor.usecases.ports import StoredEntry
 from tests.simulation import oracle
 from tests.simulation.chance import Chance, Trace
-from tests.simulation.loop import SimulatedLoop, simulated_loop
+from tests.simulation.loop import Deadlock, Restless, SimulatedLoop, simulated_loop
 from tests.simulation.store import Database
 from tests.simulation.world import World, alarmed
 
@@ -105,13 +105,17 @@ def _database() -> Iterator[Database]:
 def _run(seed: int, database: Database, *, keep_trace: bool) -> Run:
     database.renew()
     trace = Trace(keep=keep_trace)
+    worlds: list[World] = []
     with _seeded(seed), asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-        return runner.run(_life_of_a_world(seed, trace, database))
+        try:
+            return runner.run(_life_of_a_world(seed, trace, database, worlds))
+        except (Deadlock, Restless) as error:
+            return _told_of(worlds[0], seed, trace, _told(error), ())
 
 
-async def _life_of_a_world(seed: int, trace: Trace, database: Database) -> Run:
-    chance = Chance(seed, trace)
-    world = World(chance, database)
+async def _life_of_a_world(seed: int, trace: Trace, database: Database, worlds: list[World]) -> Run:
+    world = World(Chance(seed, trace), database)
+    worlds.append(world)
     ledger: Sequence[StoredEntry] = ()
     failure = ""
     with alarmed(world):
@@ -124,6 +128,12 @@ async def _life_of_a_world(seed: int, trace: Trace, database: Database) -> Run:
                 await sidecar.process.spawn(sidecar.stop())
         except Exception as error:  # noqa: BLE001 - a run fails for whatever goes wrong in it
             failure = _told(error)
+    return _told_of(world, seed, trace, failure, ledger)
+
+
+def _told_of(
+    world: World, seed: int, trace: Trace, failure: str, ledger: Sequence[StoredEntry]
+) -> Run:
     return Run(
         seed=seed,
         failure=failure,
@@ -135,8 +145,8 @@ async def _life_of_a_world(seed: int, trace: Trace, database: Database) -> Run:
         commits=sum(life.commits for life in world.lives),
         lives=len(world.lives),
         operations=world.history.operations,
-        seconds=asyncio.get_running_loop().time(),
-        faults=chance.faults_made,
+        seconds=world.seconds,
+        faults=world.chance.faults_made,
     )
 
 

@@ -53,6 +53,7 @@ class World:
             promises=chance.pick((COMPARING, COMPARING, EXACTLY_ONCE, AT_MOST_ONCE))
         )
         self.lives: list[Sidecar] = []
+        self._loop = simulated_loop()
         self.failures: list[BaseException] = []
         self._processes = 0
         self._database = database
@@ -69,6 +70,11 @@ class World:
                 self, DecisionFilter(tenant=TENANT, codes=frozenset({"executed", "pending"}))
             ),
         )
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted, in virtual time."""
+        return self._loop.time()
 
     @property
     def is_shared(self) -> bool:
@@ -213,8 +219,10 @@ class World:
             sidecar.process.spawn(sidecar.stop()),
             sidecar.process.ended,
         }
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        sidecar.process.die()
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # also when all trouble ends before it is down
+            sidecar.process.die()
 
     async def _heal(self) -> None:
         self.chance.note("all is healed")
