@@ -371,6 +371,19 @@ async def test_a_request_that_the_ledger_does_not_know_is_found(
     ]
 
 
+async def test_a_history_that_does_not_begin_with_the_submission_is_found(
+    store: SqlStore, backend: Backend
+) -> None:
+    """The row is there and its last decision fits; how it came to be, nobody can tell."""
+    created = moved(make_request(), Status.CREATED)
+    step = submitted(created, verdict=ALLOWED, waits=(), actor=ALICE, now=START)
+    await store.commit(Commit(requests=(step.request,), decisions=step.decisions[1:]))
+    findings, _ = await examine(backend)
+    assert [(one.fault, one.revision, one.detail) for one in findings] == [
+        (Fault.REQUEST_BEGINNING, 1, "allowed")
+    ]
+
+
 async def test_a_request_that_only_the_ledger_knows_is_found(
     store: SqlStore, backend: Backend
 ) -> None:

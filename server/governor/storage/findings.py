@@ -39,6 +39,7 @@ class Fault(Enum):
     HISTORY_REWRITTEN = "the entries up to the checkpoint are not those it was taken over"
     REQUEST_MISSING = "the ledger tells of a request that is not there"
     REQUEST_UNRECORDED = "the ledger does not tell of the request"
+    REQUEST_BEGINNING = "the ledger's first word of the request is not that it was submitted"
     REQUEST_UNREADABLE = "the request's row cannot be read"
     REQUEST_MISFILED = "the request is filed under something else than it says"
     REQUEST_CONTENT = "the request's content is not what was submitted"
@@ -226,6 +227,13 @@ def check_request(row: Row[Any], told: Sequence[Entry]) -> Iterator[Finding]:
         return
     first, last = told[0], told[-1]
     content = request.content
+    if first.decision.code is not Code.SUBMITTED:
+        yield Finding(
+            fault=Fault.REQUEST_BEGINNING,
+            request_id=id,
+            revision=first.revision,
+            detail=first.decision.code.text,
+        )
     if request_digest(content, content.expected_version) != first.decision.digest:
         yield Finding(fault=Fault.REQUEST_CONTENT, request_id=id, revision=first.revision)
     if request.progress.digest != last.decision.digest:
