@@ -145,7 +145,7 @@ async def _go_down(app: App, server: GovernorServer, seconds: float, hurry: asyn
     """Both at once, so that the time allowed is the time it takes; less of it in a hurry."""
 
     async def drain(seconds: float) -> None:
-        await asyncio.gather(server.drain(seconds), app.executions.drain(seconds))
+        await server.drain(seconds, app.executions.drain(seconds))
 
     draining = asyncio.create_task(drain(seconds))
     hurried = asyncio.create_task(hurry.wait())

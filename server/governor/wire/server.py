@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -113,12 +113,19 @@ class GovernorServer:
             self._telemetry.instruments.observe_streams(self._stream_standing)
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float, *others: Awaitable[object]) -> None:
         """Goes down: refuses new calls, ends streams with their cursor, lets calls finish.
 
         What is not done after `seconds` is ended, too. Every caller hears DRAINING, and none loses
-        what was acknowledged.
+        what was acknowledged. New ones hear it until `others`, which drain at the same time, are
+        done as well: of a server that has stopped they would hear gRPC's own words, or nothing.
         """
+        await asyncio.gather(self._drain_calls(seconds), *others)
+        self._sweeping.cancel()
+        await self._server.stop(ENDING_SECONDS_MAX)
+        self._held.close()
+
+    async def _drain_calls(self, seconds: float) -> None:
         self._health.drain()
         self._admission.drain()
         self._app.tail.close()
@@ -128,9 +135,6 @@ class GovernorServer:
             self._admission.end_all()
             if not await self._admission.idle(ENDING_SECONDS_MAX):
                 log.warning("calls were still open when the server stopped")
-        self._sweeping.cancel()
-        await self._server.stop(ENDING_SECONDS_MAX)
-        self._held.close()
 
     async def _sweep(self) -> None:
         while True:
