@@ -108,6 +108,7 @@ class Client:
             request_id=new_request_id(),
             id=seen.id,
             request_digest=seen.request_digest,
+            plan_digest=seen.approval.plan_digest,
             comment=comment,
         )
         return (await self._call("Approve", self._stub.Approve, asked)).request
@@ -117,6 +118,7 @@ class Client:
             request_id=new_request_id(),
             id=seen.id,
             request_digest=seen.request_digest,
+            plan_digest=seen.approval.plan_digest,
             reason=reason,
         )
         return (await self._call("Reject", self._stub.Reject, asked)).request

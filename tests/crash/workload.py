@@ -49,7 +49,10 @@ class Everyday:
         dependent = self._submit("dependent", depends_on=[voted.id])
         for voter in ("ben", "cleo"):
             vote = governance_service_pb2.ApproveRequest(
-                request_id=f"{self.name}-{voter}", id=voted.id, request_digest=voted.request_digest
+                request_id=f"{self.name}-{voter}",
+                id=voted.id,
+                request_digest=voted.request_digest,
+                plan_digest=voted.approval.plan_digest,
             )
             self.callers.acknowledged("Approve", voter, vote)
         self.callers.see_through("voted", voted.id, EXECUTED)

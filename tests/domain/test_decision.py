@@ -12,12 +12,13 @@ from tests.support.domain_builders import OPERATOR, STAGES, T0
 PUBLISHED = """
 LIFECYCLE submitted pending approved rejected canceled expired superseded executed failed
 POLICY allowed denied deferred
-APPROVAL requested granted rejected quorum_satisfied voided
-CHECK passed failed
+APPROVAL requested granted rejected revoked quorum_satisfied expired voided
+CHECK passed failed timed_out
 VERSION_RESOLUTION validated unversioned rejected_as_stale renewed_approval_required
 VERSION_RESOLUTION revalidation_required
 EXECUTION claimed applied refused in_doubt resolved lease_lost
 HOST trusted held
+BREAK_GLASS used reviewed review_overdue
 """
 
 

@@ -20,6 +20,7 @@ from governor.domain.request import (
     BlastRadius,
     Content,
     Evidence,
+    DependencyFailure,
     ExecutionMode,
     Intent,
     Payload,
@@ -202,6 +203,7 @@ OTHER: dict[tuple[str, str], Any] = {
     ("Content", "execute_after"): Micros(1),
     ("Content", "depends_on"): (RequestId("other"),),
     ("Content", "execution_mode"): ExecutionMode.AUTOMATIC,
+    ("Content", "on_dependency_failure"): DependencyFailure.PROCEED,
 }
 NOT_TAKEN_FROM_THE_CONTENT = {
     ("Content", "expected_version"),  # passed beside it: renewal and revalidation move it

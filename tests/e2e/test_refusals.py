@@ -158,7 +158,10 @@ def test_a_vote_on_another_digest_is_refused(deployment: Deployment) -> None:
         waiting = ann.submit("digest", flag="digest", risk=mutation_pb2.RISK_MEDIUM)
         before = head(ann)
         vote = service.ApproveRequest(
-            request_id="digest-1", id=waiting.id, request_digest=b"\0" * 32
+            request_id="digest-1",
+            id=waiting.id,
+            request_digest=b"\0" * 32,
+            plan_digest=waiting.approval.plan_digest,
         )
         code, info, _ = refused(lambda: ben.call("Approve", vote))
         assert head(ann) == before

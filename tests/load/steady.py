@@ -149,14 +149,20 @@ class Day:
         pending = await self._pending()
         for voter in ("ben", "cleo"):
             vote = service.ApproveRequest(
-                request_id=self._fresh(), id=pending.id, request_digest=pending.request_digest
+                request_id=self._fresh(),
+                id=pending.id,
+                request_digest=pending.request_digest,
+                plan_digest=pending.approval.plan_digest,
             )
             await self._call("Approve", vote, voter)
 
     async def _reject(self) -> None:
         pending = await self._pending()
         vote = service.RejectRequest(
-            request_id=self._fresh(), id=pending.id, request_digest=pending.request_digest
+            request_id=self._fresh(),
+            id=pending.id,
+            request_digest=pending.request_digest,
+            plan_digest=pending.approval.plan_digest,
         )
         vote.reason.code = "NO"
         await self._call("Reject", vote, "ben")

@@ -87,7 +87,10 @@ def rejected(ann: Client, ben: Client, name: str) -> None:
     """A request and its rejection, with a long word of reason."""
     waiting = ann.call("Submit", submission(name, flag=name, risk=mutation_pb2.RISK_MEDIUM)).request
     request = service.RejectRequest(
-        request_id=name, id=waiting.id, request_digest=waiting.request_digest
+        request_id=name,
+        id=waiting.id,
+        request_digest=waiting.request_digest,
+        plan_digest=waiting.approval.plan_digest,
     )
     request.reason.code = "NO"
     request.reason.message = "not like this"

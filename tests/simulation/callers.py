@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from governor.domain.approval import VoteKind
+from governor.domain.digest import plan_digest
 from governor.domain.execution import Execution, ExecutionStatus
 from governor.domain.request import (
     Content,
@@ -118,8 +119,15 @@ class Callers(Asking):
         known = self._some(lambda one: one.request.waits_for(PendingReason.APPROVAL))
         voter = self._chance.pick((ANN, BOB, CLEO, ROBOT))
         kind = self._chance.pick((*[VoteKind.APPROVE] * 6, VoteKind.REJECT))
+        progress = known.request.progress
         command = CastVote(
-            request_id=self._key(), id=known.id, kind=kind, digest=known.request.progress.digest
+            request_id=self._key(),
+            id=known.id,
+            kind=kind,
+            digest=progress.digest,
+            plan_digest=plan_digest(progress.approval.plan, progress.approval.round)
+            if progress.approval
+            else b"",
         )
         person = PERSONS.get(voter, voter)
         did = Did(

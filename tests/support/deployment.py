@@ -343,7 +343,10 @@ class Client:
         answer: request_pb2.MutationRequest = self.call(
             "Approve",
             governance_service_pb2.ApproveRequest(
-                request_id=request_id, id=request.id, request_digest=request.request_digest
+                request_id=request_id,
+                id=request.id,
+                request_digest=request.request_digest,
+                plan_digest=request.approval.plan_digest,
             ),
         ).request
         return answer

@@ -15,6 +15,7 @@ from typing import Any
 
 from governor.domain.approval import VoteKind
 from governor.domain.decision import Category
+from governor.domain.digest import plan_digest
 from governor.domain.execution import Execution
 from governor.domain.request import (
     Content,
@@ -302,7 +303,7 @@ class Governed:
         self, actor: str = RITA, *, key: str | None = None, **fields: Any
     ) -> Submitted:
         """The whole answer. `fields` are those of the command, or else of its content."""
-        names = ("expires_at", "validate_only", "wait_seconds")
+        names = ("break_glass", "expires_at", "validate_only", "wait_seconds")
         options = {name: fields.pop(name) for name in names if name in fields}
         command = Submit(
             request_id=key or self.next_key(), content=content(actor, **fields), **options
@@ -324,7 +325,7 @@ class Governed:
             id=request.id,
             kind=kind,
             digest=request.progress.digest,
-            **options,
+            **{"plan_digest": plan_digest_of(request)} | options,
         )
         return await voting.vote(self.app, caller(voter), command)
 
@@ -465,6 +466,12 @@ async def governed(
             await sidecar.crash()
         else:
             await sidecar.close()
+
+
+def plan_digest_of(request: MutationRequest) -> bytes:
+    """The plan that a voter sees in the request; nothing where there is none."""
+    approval = request.progress.approval
+    return plan_digest(approval.plan, approval.round) if approval is not None else b""
 
 
 def caller(actor: str) -> Caller:

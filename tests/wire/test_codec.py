@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from governance.v1 import decision_pb2, execution_pb2, mutation_engine_pb2, request_pb2
 from governance.v1 import governance_service_pb2 as wire
 from governor.domain.approval import Approval, Plan, Requirement, Step, Target, Vote, VoteKind
+from governor.domain.break_glass import Review
 from governor.domain.decision import Code, Decision
 from governor.domain.execution import Applied, ExecutionStatus
 from governor.domain.policy import Effect, Verdict
 from governor.domain.request import (
     Content,
+    DependencyFailure,
     ExecutionMode,
     MutationRequest,
     Pending,
@@ -71,7 +73,8 @@ def test_zero_means_something_only_where_the_contract_says_what() -> None:
     assert set(unspecified) == {"Risk", "Reversibility", "BlastRadius", "Severity"}
     assert meaning["StaleStrategy"] is StaleStrategy.REJECT_STALE
     assert meaning["ExecutionMode"] is ExecutionMode.AUTOMATIC
-    assert len(meaning) == 6
+    assert meaning["DependencyFailure"] is DependencyFailure.REJECT
+    assert len(meaning) == 7
 
 
 def test_every_decision_code_has_a_pair_of_its_own() -> None:
@@ -280,6 +283,8 @@ def full_request() -> MutationRequest:
         superseded_by=RequestId("mr-2"),
         execution_id=ExecutionId("ex-1"),
         updated_at=Micros(7),
+        execute_before=Micros(11),
+        review=Review(reviewers=step.requirements[0].targets, due_at=Micros(12)),
     )
     return request.but(
         progress=progress,

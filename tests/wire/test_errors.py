@@ -34,6 +34,12 @@ EXAMPLES: list[GovernorError] = [
     errors.HostHeld("LINEAGE_CHANGED", "another lineage"),
     errors.HostNotHeld("lineage-1"),
     errors.LineageMismatch(named="lineage-1", announced="lineage-2"),
+    errors.DependencyCycle("mr-1"),
+    errors.PlanMismatch(expected="aa", got="bb"),
+    errors.NoVote("ann"),
+    errors.NotWaiting("QUOTA", "deploys"),
+    errors.ReviewOverdue("mr-1", "2026-01-01T00:00:00Z"),
+    errors.NoReviewOpen("JUSTIFIED"),
     errors.RequestIdReused("call-1"),
     errors.Conflict("somebody was faster"),
     errors.StateBusy(

@@ -29,7 +29,9 @@ RULES = request_rules(BOUNDS)
 RPCS: tuple[Unary | Streaming, ...] = (*CALLS, *STREAMS)
 DIGEST = b"d" * limits.DIGEST_BYTES
 STATE = mutation_pb2.StateRef(type="flag", id="checkout.dark-mode")
-REASON = mutation_pb2.Reason(code="TOO_RISKY", message="no\nreally", metadata={"k": "v"})
+REASON = mutation_pb2.Reason(
+    code="TOO_RISKY", message="no\nreally", metadata={"k": "v"}, category="RISK"
+)
 
 
 def moment(seconds: int) -> Timestamp:
@@ -78,6 +80,8 @@ def submission() -> wire.SubmitRequest:
         execution_mode=request_pb2.EXECUTION_MODE_ON_EXECUTE,
         validate_only=True,
         wait=Duration(seconds=1),
+        on_dependency_failure=request_pb2.DEPENDENCY_FAILURE_REVIEW,
+        break_glass=wire.BreakGlassUse(justification="everything is down"),
     )
 
 
@@ -97,6 +101,8 @@ def decision_filter() -> wire.DecisionFilter:
         actor="ann",
         execution_id="ex-1",
         include_host=True,
+        from_time=moment(1),
+        until_time=moment(2),
     )
 
 
@@ -106,7 +112,7 @@ def good_requests() -> dict[str, Message]:
     page: dict[str, Any] = {"page_size": 10, "page_token": "abc_-=", "min_revision": 3}
     return {
         "Submit": submission(),
-        "GetRequest": wire.GetRequestRequest(id="mr-1", min_revision=3),
+        "GetRequest": wire.GetRequestRequest(id="mr-1", min_revision=3, preview=True),
         "ListRequests": wire.ListRequestsRequest(
             tenant="acme",
             statuses=[request_pb2.REQUEST_STATUS_PENDING],
@@ -117,10 +123,42 @@ def good_requests() -> dict[str, Message]:
             tag="a",
             submitted_from=moment(1),
             submitted_until=moment(2),
+            tags_any=["a", "b"],
+            tags_all=["a"],
+            metadata={"k": "v"},
+            risks=[mutation_pb2.RISK_HIGH],
+            blast_radii=[mutation_pb2.BLAST_RADIUS_GLOBAL],
+            side_effect_type="cache.flushed",
+            side_effect_severity=execution_pb2.SEVERITY_WARNING,
+            link=wire.Link(kind=wire.LINK_KIND_DEPENDS_ON, id="mr-1"),
+            waiting_for_me=True,
+            review_open=True,
             **page,
         ),
-        "Approve": wire.ApproveRequest(**seen, request_digest=DIGEST, comment="fine"),
-        "Reject": wire.RejectRequest(**seen, request_digest=DIGEST, reason=REASON),
+        "CountRequests": wire.CountRequestsRequest(tenant="acme", min_revision=3),
+        "Approve": wire.ApproveRequest(
+            **seen,
+            request_digest=DIGEST,
+            comment="fine",
+            plan_digest=DIGEST,
+            meaning=request_pb2.VOTE_KIND_REVIEW,
+            on_behalf_of="ann",
+        ),
+        "Reject": wire.RejectRequest(
+            **seen, request_digest=DIGEST, reason=REASON, plan_digest=DIGEST, on_behalf_of="ann"
+        ),
+        "RevokeVote": wire.RevokeVoteRequest(**seen, reason=REASON),
+        "ResolvePending": wire.ResolvePendingRequest(
+            **seen,
+            request_digest=DIGEST,
+            reason=request_pb2.PENDING_REASON_QUOTA,
+            name="deploys",
+            outcome=wire.PENDING_OUTCOME_PASSED,
+            finding=REASON,
+        ),
+        "ReviewBreakGlass": wire.ReviewBreakGlassRequest(
+            **seen, request_digest=DIGEST, justified=True, reason=REASON
+        ),
         "Cancel": wire.CancelRequest(**seen, comment="never mind"),
         "Supersede": wire.SupersedeRequest(**seen, replacement=replacement()),
         "Execute": wire.ExecuteRequest(**seen, wait=Duration(seconds=1)),
@@ -143,7 +181,9 @@ def good_requests() -> dict[str, Message]:
         "WaitRequest": wire.WaitRequestRequest(
             id="mr-1", after_revision=3, timeout=Duration(seconds=1)
         ),
-        "ListDecisions": wire.ListDecisionsRequest(filter=decision_filter(), **page),
+        "ListDecisions": wire.ListDecisionsRequest(
+            filter=decision_filter(), newest_first=True, **page
+        ),
         "StreamDecisions": wire.StreamDecisionsRequest(
             after_revision=0,
             filter=decision_filter(),

@@ -113,6 +113,7 @@ async def test_an_approval_is_bound_to_what_was_seen(tmp_path: Path) -> None:
             id=waiting.id,
             etag=waiting.etag,
             request_digest=waiting.request_digest,
+            plan_digest=waiting.approval.plan_digest,
             comment="fine",
         )
         approved = (await sidecar.call("Approve", approve, ANN)).request
@@ -131,6 +132,7 @@ async def test_a_rejection_names_its_reason(tmp_path: Path) -> None:
             request_id="vote-1",
             id=waiting.id,
             request_digest=waiting.request_digest,
+            plan_digest=waiting.approval.plan_digest,
             reason=mutation_pb2.Reason(code="TOO_RISKY", message="no", metadata={"k": "v"}),
         )
         response = await sidecar.call("Reject", reject, ANN)

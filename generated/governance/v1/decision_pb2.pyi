@@ -37,9 +37,9 @@ class _DecisionCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deci
     DECISION_CATEGORY_POLICY: _DecisionCategory.ValueType  # 2
     """Policy: allowed, denied, deferred."""
     DECISION_CATEGORY_APPROVAL: _DecisionCategory.ValueType  # 3
-    """People: requested, granted, rejected, quorum_satisfied, voided."""
+    """People: requested, granted, rejected, revoked, quorum_satisfied, expired, voided."""
     DECISION_CATEGORY_CHECK: _DecisionCategory.ValueType  # 4
-    """The host's validation: passed, failed."""
+    """The host's validation, outside checks, quotas and reviews: passed, failed, timed_out."""
     DECISION_CATEGORY_VERSION_RESOLUTION: _DecisionCategory.ValueType  # 5
     """The state's version: validated, unversioned, rejected_as_stale, renewed_approval_required,
     revalidation_required.
@@ -50,6 +50,8 @@ class _DecisionCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deci
     """The host: trusted, held. About no request and of no tenant; sent only to those who ask for it
     (DecisionFilter.include_host).
     """
+    DECISION_CATEGORY_BREAK_GLASS: _DecisionCategory.ValueType  # 8
+    """Emergencies: used, reviewed, review_overdue."""
 
 class DecisionCategory(_DecisionCategory, metaclass=_DecisionCategoryEnumTypeWrapper):
     """DecisionCategory groups the codes."""
@@ -63,9 +65,9 @@ executed, failed.
 DECISION_CATEGORY_POLICY: DecisionCategory.ValueType  # 2
 """Policy: allowed, denied, deferred."""
 DECISION_CATEGORY_APPROVAL: DecisionCategory.ValueType  # 3
-"""People: requested, granted, rejected, quorum_satisfied, voided."""
+"""People: requested, granted, rejected, revoked, quorum_satisfied, expired, voided."""
 DECISION_CATEGORY_CHECK: DecisionCategory.ValueType  # 4
-"""The host's validation: passed, failed."""
+"""The host's validation, outside checks, quotas and reviews: passed, failed, timed_out."""
 DECISION_CATEGORY_VERSION_RESOLUTION: DecisionCategory.ValueType  # 5
 """The state's version: validated, unversioned, rejected_as_stale, renewed_approval_required,
 revalidation_required.
@@ -76,6 +78,8 @@ DECISION_CATEGORY_HOST: DecisionCategory.ValueType  # 7
 """The host: trusted, held. About no request and of no tenant; sent only to those who ask for it
 (DecisionFilter.include_host).
 """
+DECISION_CATEGORY_BREAK_GLASS: DecisionCategory.ValueType  # 8
+"""Emergencies: used, reviewed, review_overdue."""
 Global___DecisionCategory: _TypeAlias = DecisionCategory  # noqa: Y015
 
 @_typing.final

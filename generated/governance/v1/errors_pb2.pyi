@@ -104,6 +104,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The lineage that was named is not the one the host announces now.
     Metadata: named, announced.
     """
+    ERROR_REASON_NOT_WAITING: _ErrorReason.ValueType  # 32
+    """FAILED_PRECONDITION. The request does not wait for what was to be resolved.
+    Metadata: reason, name.
+    """
+    ERROR_REASON_PLAN_MISMATCH: _ErrorReason.ValueType  # 33
+    """FAILED_PRECONDITION. The plan that was voted under is not the one in force.
+    Metadata: expected, got.
+    """
+    ERROR_REASON_NO_VOTE: _ErrorReason.ValueType  # 34
+    """FAILED_PRECONDITION. The caller has no vote that counts to take back. Metadata: actor."""
+    ERROR_REASON_REVIEW_OVERDUE: _ErrorReason.ValueType  # 35
+    """FAILED_PRECONDITION. A review that the caller owes since their last break-glass use is overdue.
+    Metadata: id, due.
+    """
+    ERROR_REASON_NO_REVIEW_OPEN: _ErrorReason.ValueType  # 36
+    """FAILED_PRECONDITION. The request owes no review, or has been reviewed. Metadata: status."""
+    ERROR_REASON_DEPENDENCY_CYCLE: _ErrorReason.ValueType  # 37
+    """FAILED_PRECONDITION. Requests would wait for each other. Metadata: id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of an ErrorInfo, without the ERROR_REASON_ prefix. Its metadata holds
@@ -192,4 +210,22 @@ ERROR_REASON_LINEAGE_MISMATCH: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION. The lineage that was named is not the one the host announces now.
 Metadata: named, announced.
 """
+ERROR_REASON_NOT_WAITING: ErrorReason.ValueType  # 32
+"""FAILED_PRECONDITION. The request does not wait for what was to be resolved.
+Metadata: reason, name.
+"""
+ERROR_REASON_PLAN_MISMATCH: ErrorReason.ValueType  # 33
+"""FAILED_PRECONDITION. The plan that was voted under is not the one in force.
+Metadata: expected, got.
+"""
+ERROR_REASON_NO_VOTE: ErrorReason.ValueType  # 34
+"""FAILED_PRECONDITION. The caller has no vote that counts to take back. Metadata: actor."""
+ERROR_REASON_REVIEW_OVERDUE: ErrorReason.ValueType  # 35
+"""FAILED_PRECONDITION. A review that the caller owes since their last break-glass use is overdue.
+Metadata: id, due.
+"""
+ERROR_REASON_NO_REVIEW_OPEN: ErrorReason.ValueType  # 36
+"""FAILED_PRECONDITION. The request owes no review, or has been reviewed. Metadata: status."""
+ERROR_REASON_DEPENDENCY_CYCLE: ErrorReason.ValueType  # 37
+"""FAILED_PRECONDITION. Requests would wait for each other. Metadata: id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

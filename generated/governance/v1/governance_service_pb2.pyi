@@ -27,6 +27,62 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _LinkKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LinkKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LinkKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LINK_KIND_UNSPECIFIED: _LinkKind.ValueType  # 0
+    """Refused."""
+    LINK_KIND_DEPENDS_ON: _LinkKind.ValueType  # 1
+    """It waits, or waited, for the request `id`."""
+    LINK_KIND_SUPERSEDES: _LinkKind.ValueType  # 2
+    """It replaced the request `id`."""
+    LINK_KIND_CORRELATION: _LinkKind.ValueType  # 3
+    """It belongs to the undertaking `id`: its context's correlation_id."""
+    LINK_KIND_CAUSATION: _LinkKind.ValueType  # 4
+    """It was caused by `id`: its context's causation_id."""
+
+class LinkKind(_LinkKind, metaclass=_LinkKindEnumTypeWrapper):
+    """LinkKind says how a request is linked to something."""
+
+LINK_KIND_UNSPECIFIED: LinkKind.ValueType  # 0
+"""Refused."""
+LINK_KIND_DEPENDS_ON: LinkKind.ValueType  # 1
+"""It waits, or waited, for the request `id`."""
+LINK_KIND_SUPERSEDES: LinkKind.ValueType  # 2
+"""It replaced the request `id`."""
+LINK_KIND_CORRELATION: LinkKind.ValueType  # 3
+"""It belongs to the undertaking `id`: its context's correlation_id."""
+LINK_KIND_CAUSATION: LinkKind.ValueType  # 4
+"""It was caused by `id`: its context's causation_id."""
+Global___LinkKind: _TypeAlias = LinkKind  # noqa: Y015
+
+class _PendingOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PendingOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PendingOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PENDING_OUTCOME_UNSPECIFIED: _PendingOutcome.ValueType  # 0
+    """Refused."""
+    PENDING_OUTCOME_PASSED: _PendingOutcome.ValueType  # 1
+    """It does not stand in the way any more."""
+    PENDING_OUTCOME_FAILED: _PendingOutcome.ValueType  # 2
+    """It ends the request as REJECTED. Refused for QUOTA, which is only ever released."""
+
+class PendingOutcome(_PendingOutcome, metaclass=_PendingOutcomeEnumTypeWrapper):
+    """PendingOutcome is the answer to one thing that a request waits for."""
+
+PENDING_OUTCOME_UNSPECIFIED: PendingOutcome.ValueType  # 0
+"""Refused."""
+PENDING_OUTCOME_PASSED: PendingOutcome.ValueType  # 1
+"""It does not stand in the way any more."""
+PENDING_OUTCOME_FAILED: PendingOutcome.ValueType  # 2
+"""It ends the request as REJECTED. Refused for QUOTA, which is only ever released."""
+Global___PendingOutcome: _TypeAlias = PendingOutcome  # noqa: Y015
+
 class _OutcomeClaim:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -91,6 +147,8 @@ class SubmitRequest(_message.Message):
     EXECUTION_MODE_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
+    ON_DEPENDENCY_FAILURE_FIELD_NUMBER: _builtins.int
+    BREAK_GLASS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key, chosen by the caller. Required."""
     justification: _builtins.str
@@ -99,6 +157,8 @@ class SubmitRequest(_message.Message):
     """Who starts the execution. Absent: AUTOMATIC."""
     validate_only: _builtins.bool
     """True: answer what would happen, with the host's preview, and write nothing."""
+    on_dependency_failure: _request_pb2.DependencyFailure.ValueType
+    """What to do when a request in depends_on ends without being executed. Absent: REJECT."""
     @_builtins.property
     def context(self) -> _mutation_pb2.RuntimeContext:
         """Where and for whom. Required."""
@@ -141,6 +201,12 @@ class SubmitRequest(_message.Message):
         the server's limit). Absent: answer as soon as the submission is durable.
         """
 
+    @_builtins.property
+    def break_glass(self) -> Global___BreakGlassUse:
+        """Go past the approval, in an emergency: needs the role break_glass, never passes a denial of
+        policy, lives briefly, and owes a review by others. Absent: no.
+        """
+
     def __init__(
         self,
         *,
@@ -158,14 +224,38 @@ class SubmitRequest(_message.Message):
         execution_mode: _request_pb2.ExecutionMode.ValueType = ...,
         validate_only: _builtins.bool = ...,
         wait: _duration_pb2.Duration | None = ...,
+        on_dependency_failure: _request_pb2.DependencyFailure.ValueType = ...,
+        break_glass: Global___BreakGlassUse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "execute_after", b"execute_after", "expire_time", b"expire_time", "intent", b"intent", "mutation", b"mutation", "wait", b"wait"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["break_glass", b"break_glass", "context", b"context", "execute_after", b"execute_after", "expire_time", b"expire_time", "intent", b"intent", "mutation", b"mutation", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "depends_on", b"depends_on", "evidence", b"evidence", "execute_after", b"execute_after", "execution_mode", b"execution_mode", "expire_time", b"expire_time", "intent", b"intent", "justification", b"justification", "metadata", b"metadata", "mutation", b"mutation", "request_id", b"request_id", "tags", b"tags", "validate_only", b"validate_only", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["break_glass", b"break_glass", "context", b"context", "depends_on", b"depends_on", "evidence", b"evidence", "execute_after", b"execute_after", "execution_mode", b"execution_mode", "expire_time", b"expire_time", "intent", b"intent", "justification", b"justification", "metadata", b"metadata", "mutation", b"mutation", "on_dependency_failure", b"on_dependency_failure", "request_id", b"request_id", "tags", b"tags", "validate_only", b"validate_only", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
+
+@_typing.final
+class BreakGlassUse(_message.Message):
+    """BreakGlassUse asks to skip the approval of a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    justification: _builtins.str
+    """Why it cannot wait. Required."""
+    def __init__(
+        self,
+        *,
+        justification: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["justification", b"justification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakGlassUse: _TypeAlias = BreakGlassUse  # noqa: Y015
 
 @_typing.final
 class SubmitResponse(_message.Message):
@@ -211,19 +301,23 @@ class GetRequestRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Which one. Required."""
     min_revision: _builtins.int
     """Answer only from a ledger at this revision or later. Absent: any."""
+    preview: _builtins.bool
+    """True: also ask the host what the request would do now."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         min_revision: _builtins.int = ...,
+        preview: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "min_revision", b"min_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "min_revision", b"min_revision", "preview", b"preview"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -237,6 +331,7 @@ class GetRequestResponse(_message.Message):
 
     REQUEST_FIELD_NUMBER: _builtins.int
     EXECUTIONS_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def request(self) -> _request_pb2.MutationRequest:
         """The request, with its payload."""
@@ -245,15 +340,20 @@ class GetRequestResponse(_message.Message):
     def executions(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.Execution]:
         """Its executions, oldest first."""
 
+    @_builtins.property
+    def preview(self) -> _mutation_engine_pb2.ValidateMutationResponse:
+        """The host's opinion of it now. Set when a preview was asked for and the host answered."""
+
     def __init__(
         self,
         *,
         request: _request_pb2.MutationRequest | None = ...,
         executions: _abc.Iterable[_execution_pb2.Execution] | None = ...,
+        preview: _mutation_engine_pb2.ValidateMutationResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["executions", b"executions", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executions", b"executions", "preview", b"preview", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,6 +364,26 @@ class ListRequestsRequest(_message.Message):
     """Lists requests. Every filter is optional but the tenant; those given must all match."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     TENANT_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
@@ -277,6 +397,16 @@ class ListRequestsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
+    TAGS_ANY_FIELD_NUMBER: _builtins.int
+    TAGS_ALL_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    RISKS_FIELD_NUMBER: _builtins.int
+    BLAST_RADII_FIELD_NUMBER: _builtins.int
+    SIDE_EFFECT_TYPE_FIELD_NUMBER: _builtins.int
+    SIDE_EFFECT_SEVERITY_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    WAITING_FOR_ME_FIELD_NUMBER: _builtins.int
+    REVIEW_OPEN_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """The tenant. Required."""
     actor: _builtins.str
@@ -291,6 +421,18 @@ class ListRequestsRequest(_message.Message):
     """From a previous answer, with the same filters. Absent: the first page."""
     min_revision: _builtins.int
     """Answer only from a ledger at this revision or later. Absent: any."""
+    side_effect_type: _builtins.str
+    """Executed, and the host reported a side effect of this type. Absent: all."""
+    side_effect_severity: _execution_pb2.Severity.ValueType
+    """Executed, and the host reported a side effect of at least this severity; of side_effect_type, if
+    that is set too. Absent: all.
+    """
+    waiting_for_me: _builtins.bool
+    """True: only what the caller can act on now: votes that the open step asks of them and that they
+    have not given, and checks, quotas and reviews that they may answer.
+    """
+    review_open: _builtins.bool
+    """True: only break-glass requests whose review is open or overdue."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_request_pb2.RequestStatus.ValueType]:
         """Any of these statuses. Empty: all."""
@@ -311,6 +453,30 @@ class ListRequestsRequest(_message.Message):
     def submitted_until(self) -> _timestamp_pb2.Timestamp:
         """Submitted before. Absent: no bound."""
 
+    @_builtins.property
+    def tags_any(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With at least one of these tags. Empty: all."""
+
+    @_builtins.property
+    def tags_all(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With all of these tags. Empty: all."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """With all of these metadata entries. Empty: all."""
+
+    @_builtins.property
+    def risks(self) -> _containers.RepeatedScalarFieldContainer[_mutation_pb2.Risk.ValueType]:
+        """With any of these risks. Empty: all."""
+
+    @_builtins.property
+    def blast_radii(self) -> _containers.RepeatedScalarFieldContainer[_mutation_pb2.BlastRadius.ValueType]:
+        """With any of these blast radii. Empty: all."""
+
+    @_builtins.property
+    def link(self) -> Global___Link:
+        """Linked to this. Absent: all."""
+
     def __init__(
         self,
         *,
@@ -326,14 +492,166 @@ class ListRequestsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         min_revision: _builtins.int = ...,
+        tags_any: _abc.Iterable[_builtins.str] | None = ...,
+        tags_all: _abc.Iterable[_builtins.str] | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        risks: _abc.Iterable[_mutation_pb2.Risk.ValueType] | None = ...,
+        blast_radii: _abc.Iterable[_mutation_pb2.BlastRadius.ValueType] | None = ...,
+        side_effect_type: _builtins.str = ...,
+        side_effect_severity: _execution_pb2.Severity.ValueType = ...,
+        link: Global___Link | None = ...,
+        waiting_for_me: _builtins.bool = ...,
+        review_open: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state", "submitted_from", b"submitted_from", "submitted_until", b"submitted_until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "state", b"state", "submitted_from", b"submitted_from", "submitted_until", b"submitted_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "category", b"category", "min_revision", b"min_revision", "page_size", b"page_size", "page_token", b"page_token", "pending_reasons", b"pending_reasons", "state", b"state", "statuses", b"statuses", "submitted_from", b"submitted_from", "submitted_until", b"submitted_until", "tag", b"tag", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "blast_radii", b"blast_radii", "category", b"category", "link", b"link", "metadata", b"metadata", "min_revision", b"min_revision", "page_size", b"page_size", "page_token", b"page_token", "pending_reasons", b"pending_reasons", "review_open", b"review_open", "risks", b"risks", "side_effect_severity", b"side_effect_severity", "side_effect_type", b"side_effect_type", "state", b"state", "statuses", b"statuses", "submitted_from", b"submitted_from", "submitted_until", b"submitted_until", "tag", b"tag", "tags_all", b"tags_all", "tags_any", b"tags_any", "tenant", b"tenant", "waiting_for_me", b"waiting_for_me"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRequestsRequest: _TypeAlias = ListRequestsRequest  # noqa: Y015
+
+@_typing.final
+class Link(_message.Message):
+    """Link is one thing that a request is linked to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    kind: Global___LinkKind.ValueType
+    """How. Required."""
+    id: _builtins.str
+    """To what. Required."""
+    def __init__(
+        self,
+        *,
+        kind: Global___LinkKind.ValueType = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Link: _TypeAlias = Link  # noqa: Y015
+
+@_typing.final
+class CountRequestsRequest(_message.Message):
+    """Counts requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """The tenant. Required."""
+    min_revision: _builtins.int
+    """Answer only from a ledger at this revision or later. Absent: any."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        min_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_revision", b"min_revision", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountRequestsRequest: _TypeAlias = CountRequestsRequest  # noqa: Y015
+
+@_typing.final
+class StatusCount(_message.Message):
+    """StatusCount is how many requests stand at one status."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    status: _request_pb2.RequestStatus.ValueType
+    """The status."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        status: _request_pb2.RequestStatus.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusCount: _TypeAlias = StatusCount  # noqa: Y015
+
+@_typing.final
+class PendingCount(_message.Message):
+    """PendingCount is how many requests wait for one thing. One that waits for several counts in each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    reason: _request_pb2.PendingReason.ValueType
+    """The reason."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        reason: _request_pb2.PendingReason.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PendingCount: _TypeAlias = PendingCount  # noqa: Y015
+
+@_typing.final
+class CountRequestsResponse(_message.Message):
+    """The counts. What is zero is left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUSES_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    REVIEWS_OPEN_FIELD_NUMBER: _builtins.int
+    REVIEWS_OVERDUE_FIELD_NUMBER: _builtins.int
+    reviews_open: _builtins.int
+    """How many break-glass requests owe a review that is not overdue."""
+    reviews_overdue: _builtins.int
+    """How many owe one that is."""
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusCount]:
+        """By status."""
+
+    @_builtins.property
+    def pending(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingCount]:
+        """By what they wait for."""
+
+    def __init__(
+        self,
+        *,
+        statuses: _abc.Iterable[Global___StatusCount] | None = ...,
+        pending: _abc.Iterable[Global___PendingCount] | None = ...,
+        reviews_open: _builtins.int = ...,
+        reviews_overdue: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pending", b"pending", "reviews_open", b"reviews_open", "reviews_overdue", b"reviews_overdue", "statuses", b"statuses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountRequestsResponse: _TypeAlias = CountRequestsResponse  # noqa: Y015
 
 @_typing.final
 class ListRequestsResponse(_message.Message):
@@ -374,6 +692,9 @@ class ApproveRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    PLAN_DIGEST_FIELD_NUMBER: _builtins.int
+    MEANING_FIELD_NUMBER: _builtins.int
+    ON_BEHALF_OF_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key, chosen by the caller. Required."""
     id: _builtins.str
@@ -384,6 +705,12 @@ class ApproveRequest(_message.Message):
     """The request_digest that was seen, 32 bytes. Required."""
     comment: _builtins.str
     """Why. Absent: no words."""
+    plan_digest: _builtins.bytes
+    """The approval.plan_digest that was seen, 32 bytes. Required."""
+    meaning: _request_pb2.VoteKind.ValueType
+    """What the vote means: APPROVE or REVIEW. Absent: APPROVE."""
+    on_behalf_of: _builtins.str
+    """Vote in the place of this person, who has delegated to the caller. Absent: in one's own."""
     def __init__(
         self,
         *,
@@ -392,10 +719,13 @@ class ApproveRequest(_message.Message):
         etag: _builtins.str = ...,
         request_digest: _builtins.bytes = ...,
         comment: _builtins.str = ...,
+        plan_digest: _builtins.bytes = ...,
+        meaning: _request_pb2.VoteKind.ValueType = ...,
+        on_behalf_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "etag", b"etag", "id", b"id", "request_digest", b"request_digest", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "etag", b"etag", "id", b"id", "meaning", b"meaning", "on_behalf_of", b"on_behalf_of", "plan_digest", b"plan_digest", "request_digest", b"request_digest", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -440,6 +770,8 @@ class RejectRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    PLAN_DIGEST_FIELD_NUMBER: _builtins.int
+    ON_BEHALF_OF_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key, chosen by the caller. Required."""
     id: _builtins.str
@@ -448,6 +780,10 @@ class RejectRequest(_message.Message):
     """The etag that was seen. Absent: vote on the digest alone."""
     request_digest: _builtins.bytes
     """The request_digest that was seen, 32 bytes. Required."""
+    plan_digest: _builtins.bytes
+    """The approval.plan_digest that was seen, 32 bytes. Required."""
+    on_behalf_of: _builtins.str
+    """Vote in the place of this person, who has delegated to the caller. Absent: in one's own."""
     @_builtins.property
     def reason(self) -> _mutation_pb2.Reason:
         """Why. `code` is required."""
@@ -460,10 +796,12 @@ class RejectRequest(_message.Message):
         etag: _builtins.str = ...,
         request_digest: _builtins.bytes = ...,
         reason: _mutation_pb2.Reason | None = ...,
+        plan_digest: _builtins.bytes = ...,
+        on_behalf_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "reason", b"reason", "request_digest", b"request_digest", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "on_behalf_of", b"on_behalf_of", "plan_digest", b"plan_digest", "reason", b"reason", "request_digest", b"request_digest", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -496,6 +834,222 @@ class RejectResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RejectResponse: _TypeAlias = RejectResponse  # noqa: Y015
+
+@_typing.final
+class RevokeVoteRequest(_message.Message):
+    """Takes one's own vote back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, chosen by the caller. Required."""
+    id: _builtins.str
+    """Which request. Required."""
+    etag: _builtins.str
+    """The etag that was seen. Absent: whatever the request has become."""
+    @_builtins.property
+    def reason(self) -> _mutation_pb2.Reason:
+        """Why. `code` is required."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        reason: _mutation_pb2.Reason | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeVoteRequest: _TypeAlias = RevokeVoteRequest  # noqa: Y015
+
+@_typing.final
+class RevokeVoteResponse(_message.Message):
+    """The request after that."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The ledger revision of the revocation."""
+    @_builtins.property
+    def request(self) -> _request_pb2.MutationRequest:
+        """The request."""
+
+    def __init__(
+        self,
+        *,
+        request: _request_pb2.MutationRequest | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeVoteResponse: _TypeAlias = RevokeVoteResponse  # noqa: Y015
+
+@_typing.final
+class ResolvePendingRequest(_message.Message):
+    """Answers one thing that a request waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, chosen by the caller. Required."""
+    id: _builtins.str
+    """Which request. Required."""
+    etag: _builtins.str
+    """The etag that was seen. Absent: whatever the request has become."""
+    request_digest: _builtins.bytes
+    """The request_digest that was judged, 32 bytes. Required."""
+    reason: _request_pb2.PendingReason.ValueType
+    """EXTERNAL_CHECK, QUOTA or MANUAL_REVIEW. Required."""
+    name: _builtins.str
+    """Which check, quota or review. Required."""
+    outcome: Global___PendingOutcome.ValueType
+    """The answer. Required."""
+    @_builtins.property
+    def finding(self) -> _mutation_pb2.Reason:
+        """What was found. `code` is required."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_digest: _builtins.bytes = ...,
+        reason: _request_pb2.PendingReason.ValueType = ...,
+        name: _builtins.str = ...,
+        outcome: Global___PendingOutcome.ValueType = ...,
+        finding: _mutation_pb2.Reason | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "finding", b"finding", "id", b"id", "name", b"name", "outcome", b"outcome", "reason", b"reason", "request_digest", b"request_digest", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolvePendingRequest: _TypeAlias = ResolvePendingRequest  # noqa: Y015
+
+@_typing.final
+class ResolvePendingResponse(_message.Message):
+    """The request after that."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The ledger revision of the answer."""
+    @_builtins.property
+    def request(self) -> _request_pb2.MutationRequest:
+        """The request."""
+
+    def __init__(
+        self,
+        *,
+        request: _request_pb2.MutationRequest | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolvePendingResponse: _TypeAlias = ResolvePendingResponse  # noqa: Y015
+
+@_typing.final
+class ReviewBreakGlassRequest(_message.Message):
+    """Gives the review that a break-glass request owes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
+    JUSTIFIED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, chosen by the caller. Required."""
+    id: _builtins.str
+    """Which request. Required."""
+    etag: _builtins.str
+    """The etag that was seen. Absent: whatever the request has become."""
+    request_digest: _builtins.bytes
+    """The request_digest that was reviewed, 32 bytes. Required."""
+    justified: _builtins.bool
+    """Whether the use was justified."""
+    @_builtins.property
+    def reason(self) -> _mutation_pb2.Reason:
+        """What was found. `code` is required."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_digest: _builtins.bytes = ...,
+        justified: _builtins.bool = ...,
+        reason: _mutation_pb2.Reason | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "justified", b"justified", "reason", b"reason", "request_digest", b"request_digest", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewBreakGlassRequest: _TypeAlias = ReviewBreakGlassRequest  # noqa: Y015
+
+@_typing.final
+class ReviewBreakGlassResponse(_message.Message):
+    """The request after that."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The ledger revision of the review."""
+    @_builtins.property
+    def request(self) -> _request_pb2.MutationRequest:
+        """The request."""
+
+    def __init__(
+        self,
+        *,
+        request: _request_pb2.MutationRequest | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewBreakGlassResponse: _TypeAlias = ReviewBreakGlassResponse  # noqa: Y015
 
 @_typing.final
 class CancelRequest(_message.Message):
@@ -988,6 +1542,8 @@ class DecisionFilter(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     INCLUDE_HOST_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """The tenant. Required."""
     actor: _builtins.str
@@ -1010,6 +1566,14 @@ class DecisionFilter(_message.Message):
     def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """With any of these codes. Empty: all."""
 
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """Decided at or after. Absent: no bound."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """Decided before. Absent: no bound."""
+
     def __init__(
         self,
         *,
@@ -1020,10 +1584,12 @@ class DecisionFilter(_message.Message):
         actor: _builtins.str = ...,
         execution_id: _builtins.str = ...,
         include_host: _builtins.bool = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "categories", b"categories", "codes", b"codes", "execution_id", b"execution_id", "include_host", b"include_host", "mutation_request_ids", b"mutation_request_ids", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "categories", b"categories", "codes", b"codes", "execution_id", b"execution_id", "from_time", b"from_time", "include_host", b"include_host", "mutation_request_ids", b"mutation_request_ids", "tenant", b"tenant", "until_time", b"until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1039,12 +1605,15 @@ class ListDecisionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many, up to 1000. Absent: 100."""
     page_token: _builtins.str
     """From a previous answer, with the same filters. Absent: the first page."""
     min_revision: _builtins.int
     """Answer only from a ledger at this revision or later. Absent: any."""
+    newest_first: _builtins.bool
+    """True: newest first."""
     @_builtins.property
     def filter(self) -> Global___DecisionFilter:
         """Which ones. Required."""
@@ -1056,10 +1625,11 @@ class ListDecisionsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         min_revision: _builtins.int = ...,
+        newest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "min_revision", b"min_revision", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "min_revision", b"min_revision", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1077,7 +1647,7 @@ class ListDecisionsResponse(_message.Message):
     """For the next page. Empty: this is the last one."""
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[_decision_pb2.Decision]:
-        """Oldest first."""
+        """Oldest first, unless newest_first was asked for."""
 
     def __init__(
         self,

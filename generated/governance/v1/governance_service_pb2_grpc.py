@@ -56,6 +56,11 @@ class GovernanceServiceStub:
                 request_serializer=governance_dot_v1_dot_governance__service__pb2.ListRequestsRequest.SerializeToString,
                 response_deserializer=governance_dot_v1_dot_governance__service__pb2.ListRequestsResponse.FromString,
                 _registered_method=True)
+        self.CountRequests = channel.unary_unary(
+                '/governance.v1.GovernanceService/CountRequests',
+                request_serializer=governance_dot_v1_dot_governance__service__pb2.CountRequestsRequest.SerializeToString,
+                response_deserializer=governance_dot_v1_dot_governance__service__pb2.CountRequestsResponse.FromString,
+                _registered_method=True)
         self.Approve = channel.unary_unary(
                 '/governance.v1.GovernanceService/Approve',
                 request_serializer=governance_dot_v1_dot_governance__service__pb2.ApproveRequest.SerializeToString,
@@ -65,6 +70,21 @@ class GovernanceServiceStub:
                 '/governance.v1.GovernanceService/Reject',
                 request_serializer=governance_dot_v1_dot_governance__service__pb2.RejectRequest.SerializeToString,
                 response_deserializer=governance_dot_v1_dot_governance__service__pb2.RejectResponse.FromString,
+                _registered_method=True)
+        self.RevokeVote = channel.unary_unary(
+                '/governance.v1.GovernanceService/RevokeVote',
+                request_serializer=governance_dot_v1_dot_governance__service__pb2.RevokeVoteRequest.SerializeToString,
+                response_deserializer=governance_dot_v1_dot_governance__service__pb2.RevokeVoteResponse.FromString,
+                _registered_method=True)
+        self.ResolvePending = channel.unary_unary(
+                '/governance.v1.GovernanceService/ResolvePending',
+                request_serializer=governance_dot_v1_dot_governance__service__pb2.ResolvePendingRequest.SerializeToString,
+                response_deserializer=governance_dot_v1_dot_governance__service__pb2.ResolvePendingResponse.FromString,
+                _registered_method=True)
+        self.ReviewBreakGlass = channel.unary_unary(
+                '/governance.v1.GovernanceService/ReviewBreakGlass',
+                request_serializer=governance_dot_v1_dot_governance__service__pb2.ReviewBreakGlassRequest.SerializeToString,
+                response_deserializer=governance_dot_v1_dot_governance__service__pb2.ReviewBreakGlassResponse.FromString,
                 _registered_method=True)
         self.Cancel = channel.unary_unary(
                 '/governance.v1.GovernanceService/Cancel',
@@ -155,6 +175,13 @@ class GovernanceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountRequests(self, request, context):
+        """Counts requests by status and by what they wait for. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Approve(self, request, context):
         """Votes for a request. On return the vote, and the approval if it completed the plan, are
         durable. Retry with the same request_id.
@@ -164,8 +191,32 @@ class GovernanceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Reject(self, request, context):
-        """Votes against a request, which ends it as REJECTED. On return that is durable. Retry with the
-        same request_id.
+        """Votes against a request, which ends it as REJECTED once as many have as the plan says; one does
+        unless it says otherwise. On return that is durable. Retry with the same request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeVote(self, request, context):
+        """Takes one's own vote back, until the request is claimed. An approved request that no longer has
+        its votes is PENDING again. Durable on return. Retry with the same request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolvePending(self, request, context):
+        """Answers one thing that a request waits for: an outside check, a quota, a review by a person.
+        Durable on return. Retry with the same request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewBreakGlass(self, request, context):
+        """Gives the review that a break-glass request owes. Durable on return. Retry with the same
+        request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,7 +277,7 @@ class GovernanceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDecisions(self, request, context):
-        """Lists decisions, oldest first. Safe to retry.
+        """Lists decisions, oldest first unless newest_first is set. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -274,6 +325,11 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     request_deserializer=governance_dot_v1_dot_governance__service__pb2.ListRequestsRequest.FromString,
                     response_serializer=governance_dot_v1_dot_governance__service__pb2.ListRequestsResponse.SerializeToString,
             ),
+            'CountRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountRequests,
+                    request_deserializer=governance_dot_v1_dot_governance__service__pb2.CountRequestsRequest.FromString,
+                    response_serializer=governance_dot_v1_dot_governance__service__pb2.CountRequestsResponse.SerializeToString,
+            ),
             'Approve': grpc.unary_unary_rpc_method_handler(
                     servicer.Approve,
                     request_deserializer=governance_dot_v1_dot_governance__service__pb2.ApproveRequest.FromString,
@@ -283,6 +339,21 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     servicer.Reject,
                     request_deserializer=governance_dot_v1_dot_governance__service__pb2.RejectRequest.FromString,
                     response_serializer=governance_dot_v1_dot_governance__service__pb2.RejectResponse.SerializeToString,
+            ),
+            'RevokeVote': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeVote,
+                    request_deserializer=governance_dot_v1_dot_governance__service__pb2.RevokeVoteRequest.FromString,
+                    response_serializer=governance_dot_v1_dot_governance__service__pb2.RevokeVoteResponse.SerializeToString,
+            ),
+            'ResolvePending': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolvePending,
+                    request_deserializer=governance_dot_v1_dot_governance__service__pb2.ResolvePendingRequest.FromString,
+                    response_serializer=governance_dot_v1_dot_governance__service__pb2.ResolvePendingResponse.SerializeToString,
+            ),
+            'ReviewBreakGlass': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewBreakGlass,
+                    request_deserializer=governance_dot_v1_dot_governance__service__pb2.ReviewBreakGlassRequest.FromString,
+                    response_serializer=governance_dot_v1_dot_governance__service__pb2.ReviewBreakGlassResponse.SerializeToString,
             ),
             'Cancel': grpc.unary_unary_rpc_method_handler(
                     servicer.Cancel,
@@ -439,6 +510,33 @@ class GovernanceService:
             _registered_method=True)
 
     @staticmethod
+    def CountRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/governance.v1.GovernanceService/CountRequests',
+            governance_dot_v1_dot_governance__service__pb2.CountRequestsRequest.SerializeToString,
+            governance_dot_v1_dot_governance__service__pb2.CountRequestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Approve(request,
             target,
             options=(),
@@ -482,6 +580,87 @@ class GovernanceService:
             '/governance.v1.GovernanceService/Reject',
             governance_dot_v1_dot_governance__service__pb2.RejectRequest.SerializeToString,
             governance_dot_v1_dot_governance__service__pb2.RejectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeVote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/governance.v1.GovernanceService/RevokeVote',
+            governance_dot_v1_dot_governance__service__pb2.RevokeVoteRequest.SerializeToString,
+            governance_dot_v1_dot_governance__service__pb2.RevokeVoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolvePending(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/governance.v1.GovernanceService/ResolvePending',
+            governance_dot_v1_dot_governance__service__pb2.ResolvePendingRequest.SerializeToString,
+            governance_dot_v1_dot_governance__service__pb2.ResolvePendingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewBreakGlass(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/governance.v1.GovernanceService/ReviewBreakGlass',
+            governance_dot_v1_dot_governance__service__pb2.ReviewBreakGlassRequest.SerializeToString,
+            governance_dot_v1_dot_governance__service__pb2.ReviewBreakGlassResponse.FromString,
             options,
             channel_credentials,
             insecure,

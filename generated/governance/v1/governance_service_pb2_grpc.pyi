@@ -48,13 +48,27 @@ class GovernanceServiceStub:
     """Reads one request with its executions. Safe to retry."""
     ListRequests: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.ListRequestsRequest, _governance_service_pb2.ListRequestsResponse]
     """Lists requests, newest first. Safe to retry."""
+    CountRequests: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.CountRequestsRequest, _governance_service_pb2.CountRequestsResponse]
+    """Counts requests by status and by what they wait for. Safe to retry."""
     Approve: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.ApproveRequest, _governance_service_pb2.ApproveResponse]
     """Votes for a request. On return the vote, and the approval if it completed the plan, are
     durable. Retry with the same request_id.
     """
     Reject: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.RejectRequest, _governance_service_pb2.RejectResponse]
-    """Votes against a request, which ends it as REJECTED. On return that is durable. Retry with the
-    same request_id.
+    """Votes against a request, which ends it as REJECTED once as many have as the plan says; one does
+    unless it says otherwise. On return that is durable. Retry with the same request_id.
+    """
+    RevokeVote: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.RevokeVoteRequest, _governance_service_pb2.RevokeVoteResponse]
+    """Takes one's own vote back, until the request is claimed. An approved request that no longer has
+    its votes is PENDING again. Durable on return. Retry with the same request_id.
+    """
+    ResolvePending: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.ResolvePendingRequest, _governance_service_pb2.ResolvePendingResponse]
+    """Answers one thing that a request waits for: an outside check, a quota, a review by a person.
+    Durable on return. Retry with the same request_id.
+    """
+    ReviewBreakGlass: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.ReviewBreakGlassRequest, _governance_service_pb2.ReviewBreakGlassResponse]
+    """Gives the review that a break-glass request owes. Durable on return. Retry with the same
+    request_id.
     """
     Cancel: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.CancelRequest, _governance_service_pb2.CancelResponse]
     """Withdraws a request. If it is executing, the execution is fenced in the host first; when it
@@ -80,7 +94,7 @@ class GovernanceServiceStub:
     WaitRequest: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.WaitRequestRequest, _governance_service_pb2.WaitRequestResponse]
     """Waits, for a bounded time, until a request has changed or ended. Safe to retry."""
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.ListDecisionsRequest, _governance_service_pb2.ListDecisionsResponse]
-    """Lists decisions, oldest first. Safe to retry."""
+    """Lists decisions, oldest first unless newest_first is set. Safe to retry."""
     StreamDecisions: _grpc.UnaryStreamMultiCallable[_governance_service_pb2.StreamDecisionsRequest, _governance_service_pb2.StreamDecisionsResponse]
     """Streams decisions in order, at least once, resumable for ever. Safe to retry from the last
     revision seen.
@@ -114,13 +128,27 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     """Reads one request with its executions. Safe to retry."""
     ListRequests: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.ListRequestsRequest, _governance_service_pb2.ListRequestsResponse]  # type: ignore[assignment]
     """Lists requests, newest first. Safe to retry."""
+    CountRequests: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.CountRequestsRequest, _governance_service_pb2.CountRequestsResponse]  # type: ignore[assignment]
+    """Counts requests by status and by what they wait for. Safe to retry."""
     Approve: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.ApproveRequest, _governance_service_pb2.ApproveResponse]  # type: ignore[assignment]
     """Votes for a request. On return the vote, and the approval if it completed the plan, are
     durable. Retry with the same request_id.
     """
     Reject: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.RejectRequest, _governance_service_pb2.RejectResponse]  # type: ignore[assignment]
-    """Votes against a request, which ends it as REJECTED. On return that is durable. Retry with the
-    same request_id.
+    """Votes against a request, which ends it as REJECTED once as many have as the plan says; one does
+    unless it says otherwise. On return that is durable. Retry with the same request_id.
+    """
+    RevokeVote: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.RevokeVoteRequest, _governance_service_pb2.RevokeVoteResponse]  # type: ignore[assignment]
+    """Takes one's own vote back, until the request is claimed. An approved request that no longer has
+    its votes is PENDING again. Durable on return. Retry with the same request_id.
+    """
+    ResolvePending: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.ResolvePendingRequest, _governance_service_pb2.ResolvePendingResponse]  # type: ignore[assignment]
+    """Answers one thing that a request waits for: an outside check, a quota, a review by a person.
+    Durable on return. Retry with the same request_id.
+    """
+    ReviewBreakGlass: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.ReviewBreakGlassRequest, _governance_service_pb2.ReviewBreakGlassResponse]  # type: ignore[assignment]
+    """Gives the review that a break-glass request owes. Durable on return. Retry with the same
+    request_id.
     """
     Cancel: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.CancelRequest, _governance_service_pb2.CancelResponse]  # type: ignore[assignment]
     """Withdraws a request. If it is executing, the execution is fenced in the host first; when it
@@ -146,7 +174,7 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     WaitRequest: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.WaitRequestRequest, _governance_service_pb2.WaitRequestResponse]  # type: ignore[assignment]
     """Waits, for a bounded time, until a request has changed or ended. Safe to retry."""
     ListDecisions: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.ListDecisionsRequest, _governance_service_pb2.ListDecisionsResponse]  # type: ignore[assignment]
-    """Lists decisions, oldest first. Safe to retry."""
+    """Lists decisions, oldest first unless newest_first is set. Safe to retry."""
     StreamDecisions: _aio.UnaryStreamMultiCallable[_governance_service_pb2.StreamDecisionsRequest, _governance_service_pb2.StreamDecisionsResponse]  # type: ignore[assignment]
     """Streams decisions in order, at least once, resumable for ever. Safe to retry from the last
     revision seen.
@@ -197,6 +225,14 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists requests, newest first. Safe to retry."""
 
     @_abc_1.abstractmethod
+    def CountRequests(
+        self,
+        request: _governance_service_pb2.CountRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_service_pb2.CountRequestsResponse, _abc.Awaitable[_governance_service_pb2.CountRequestsResponse]]:
+        """Counts requests by status and by what they wait for. Safe to retry."""
+
+    @_abc_1.abstractmethod
     def Approve(
         self,
         request: _governance_service_pb2.ApproveRequest,
@@ -212,8 +248,38 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _governance_service_pb2.RejectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_governance_service_pb2.RejectResponse, _abc.Awaitable[_governance_service_pb2.RejectResponse]]:
-        """Votes against a request, which ends it as REJECTED. On return that is durable. Retry with the
-        same request_id.
+        """Votes against a request, which ends it as REJECTED once as many have as the plan says; one does
+        unless it says otherwise. On return that is durable. Retry with the same request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeVote(
+        self,
+        request: _governance_service_pb2.RevokeVoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_service_pb2.RevokeVoteResponse, _abc.Awaitable[_governance_service_pb2.RevokeVoteResponse]]:
+        """Takes one's own vote back, until the request is claimed. An approved request that no longer has
+        its votes is PENDING again. Durable on return. Retry with the same request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolvePending(
+        self,
+        request: _governance_service_pb2.ResolvePendingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_service_pb2.ResolvePendingResponse, _abc.Awaitable[_governance_service_pb2.ResolvePendingResponse]]:
+        """Answers one thing that a request waits for: an outside check, a quota, a review by a person.
+        Durable on return. Retry with the same request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def ReviewBreakGlass(
+        self,
+        request: _governance_service_pb2.ReviewBreakGlassRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_service_pb2.ReviewBreakGlassResponse, _abc.Awaitable[_governance_service_pb2.ReviewBreakGlassResponse]]:
+        """Gives the review that a break-glass request owes. Durable on return. Retry with the same
+        request_id.
         """
 
     @_abc_1.abstractmethod
@@ -287,7 +353,7 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _governance_service_pb2.ListDecisionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_governance_service_pb2.ListDecisionsResponse, _abc.Awaitable[_governance_service_pb2.ListDecisionsResponse]]:
-        """Lists decisions, oldest first. Safe to retry."""
+        """Lists decisions, oldest first unless newest_first is set. Safe to retry."""
 
     @_abc_1.abstractmethod
     def StreamDecisions(

@@ -401,12 +401,17 @@ class Reason(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """A stable code in UPPER_SNAKE_CASE. In a vote the voter chooses it, in a refusal the host;
     otherwise Governor does.
     """
     message: _builtins.str
     """Words for a person. May be empty."""
+    category: _builtins.str
+    """A class of causes in UPPER_SNAKE_CASE that reports group by, for example "RISK". Chosen by whoever
+    chose the code. Absent: none.
+    """
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Further facts. Governor's own facts are never overwritten by a caller's."""
@@ -417,10 +422,11 @@ class Reason(_message.Message):
         code: _builtins.str = ...,
         message: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        category: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "metadata", b"metadata"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "code", b"code", "message", b"message", "metadata", b"metadata"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from governance.v1 import mutation_pb2 as governance_dot_v1_dot_mutation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgovernance/v1/request.proto\x12\rgovernance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cgovernance/v1/mutation.proto\"\xa7\x01\n\x07Pending\x12,\n\x06reason\x18\x01 \x01(\x0e\x32\x1c.governance.v1.PendingReason\x12.\n\nsince_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\x83\x01\n\x07Verdict\x12+\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x1b.governance.v1.PolicyEffect\x12\r\n\x05rules\x18\x02 \x03(\t\x12%\n\x06reason\x18\x03 \x01(\x0b\x32\x15.governance.v1.Reason\x12\x15\n\rpolicy_sha256\x18\x04 \x01(\x0c\"?\n\x06Target\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.governance.v1.TargetKind\x12\x0c\n\x04name\x18\x02 \x01(\t\"Q\n\x0bRequirement\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x07targets\x18\x02 \x03(\x0b\x32\x15.governance.v1.Target\x12\x0e\n\x06quorum\x18\x03 \x01(\r\"m\n\x04Step\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04mode\x18\x02 \x01(\x0e\x32\x17.governance.v1.StepMode\x12\x30\n\x0crequirements\x18\x03 \x03(\x0b\x32\x1a.governance.v1.Requirement\"\xbe\x01\n\x04Vote\x12#\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x14.governance.v1.Actor\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.governance.v1.VoteKind\x12\x16\n\x0erequest_digest\x18\x03 \x01(\x0c\x12\r\n\x05round\x18\x04 \x01(\r\x12\x0c\n\x04step\x18\x05 \x01(\r\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.governance.v1.Reason\x12\x0e\n\x06voided\x18\x07 \x01(\x08\"\x8f\x01\n\x08\x41pproval\x12\"\n\x05steps\x18\x01 \x03(\x0b\x32\x13.governance.v1.Step\x12\r\n\x05round\x18\x02 \x01(\r\x12\x11\n\topen_step\x18\x03 \x01(\r\x12\"\n\x05votes\x18\x04 \x03(\x0b\x32\x13.governance.v1.Vote\x12\x19\n\x11open_requirements\x18\x05 \x03(\t\"\xf1\x07\n\x0fMutationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x18\n\x10request_audit_id\x18\x02 \x01(\t\x12,\n\x06status\x18\x03 \x01(\x0e\x32\x1c.governance.v1.RequestStatus\x12\'\n\x07pending\x18\x04 \x03(\x0b\x32\x16.governance.v1.Pending\x12.\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x1d.governance.v1.RuntimeContext\x12)\n\x08mutation\x18\x06 \x01(\x0b\x32\x17.governance.v1.Mutation\x12%\n\x06intent\x18\x07 \x01(\x0b\x32\x15.governance.v1.Intent\x12\x15\n\rjustification\x18\x08 \x01(\t\x12)\n\x08\x65vidence\x18\t \x03(\x0b\x32\x17.governance.v1.Evidence\x12>\n\x08metadata\x18\n \x03(\x0b\x32,.governance.v1.MutationRequest.MetadataEntry\x12\x0c\n\x04tags\x18\x0b \x03(\t\x12/\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rexecute_after\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndepends_on\x18\x0e \x03(\t\x12\x34\n\x0e\x65xecution_mode\x18\x0f \x01(\x0e\x32\x1c.governance.v1.ExecutionMode\x12\x16\n\x0erequest_digest\x18\x10 \x01(\x0c\x12\'\n\x07verdict\x18\x11 \x01(\x0b\x32\x16.governance.v1.Verdict\x12)\n\x08\x61pproval\x18\x12 \x01(\x0b\x32\x17.governance.v1.Approval\x12,\n\rstatus_reason\x18\x13 \x01(\x0b\x32\x15.governance.v1.Reason\x12\x15\n\rsuperseded_by\x18\x14 \x01(\t\x12\x12\n\nsupersedes\x18\x15 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x16 \x01(\t\x12/\n\x0bsubmit_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x19 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x1a \x01(\t\x12\x13\n\x0btraceparent\x18\x1b \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xb3\x02\n\rRequestStatus\x12\x1e\n\x1aREQUEST_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16REQUEST_STATUS_PENDING\x10\x01\x12\x1b\n\x17REQUEST_STATUS_APPROVED\x10\x02\x12\x1c\n\x18REQUEST_STATUS_EXECUTING\x10\x03\x12\x1b\n\x17REQUEST_STATUS_EXECUTED\x10\x04\x12\x1b\n\x17REQUEST_STATUS_REJECTED\x10\x05\x12\x1b\n\x17REQUEST_STATUS_CANCELED\x10\x06\x12\x1a\n\x16REQUEST_STATUS_EXPIRED\x10\x07\x12\x1d\n\x19REQUEST_STATUS_SUPERSEDED\x10\x08\x12\x19\n\x15REQUEST_STATUS_FAILED\x10\t*\xc3\x01\n\rPendingReason\x12\x1e\n\x1aPENDING_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17PENDING_REASON_APPROVAL\x10\x01\x12\x1b\n\x17PENDING_REASON_SCHEDULE\x10\x02\x12\x1d\n\x19PENDING_REASON_DEPENDENCY\x10\x03\x12\x1f\n\x1bPENDING_REASON_REVALIDATION\x10\x04\x12\x18\n\x14PENDING_REASON_AUDIT\x10\x05*l\n\rExecutionMode\x12\x1e\n\x1a\x45XECUTION_MODE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45XECUTION_MODE_AUTOMATIC\x10\x01\x12\x1d\n\x19\x45XECUTION_MODE_ON_EXECUTE\x10\x02*w\n\x0cPolicyEffect\x12\x1d\n\x19POLICY_EFFECT_UNSPECIFIED\x10\x00\x12\x17\n\x13POLICY_EFFECT_ALLOW\x10\x01\x12\x16\n\x12POLICY_EFFECT_DENY\x10\x02\x12\x17\n\x13POLICY_EFFECT_DEFER\x10\x03*m\n\nTargetKind\x12\x1b\n\x17TARGET_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11TARGET_KIND_ACTOR\x10\x01\x12\x14\n\x10TARGET_KIND_ROLE\x10\x02\x12\x15\n\x11TARGET_KIND_GROUP\x10\x03*Q\n\x08StepMode\x12\x19\n\x15STEP_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10STEP_MODE_ALL_OF\x10\x01\x12\x14\n\x10STEP_MODE_ANY_OF\x10\x02*R\n\x08VoteKind\x12\x19\n\x15VOTE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11VOTE_KIND_APPROVE\x10\x01\x12\x14\n\x10VOTE_KIND_REJECT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgovernance/v1/request.proto\x12\rgovernance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cgovernance/v1/mutation.proto\"\xdf\x01\n\x07Pending\x12,\n\x06reason\x18\x01 \x01(\x0e\x32\x1c.governance.v1.PendingReason\x12.\n\nsince_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12(\n\twaits_for\x18\x06 \x03(\x0b\x32\x15.governance.v1.Target\"\x84\x02\n\x07Verdict\x12+\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x1b.governance.v1.PolicyEffect\x12\r\n\x05rules\x18\x02 \x03(\t\x12%\n\x06reason\x18\x03 \x01(\x0b\x32\x15.governance.v1.Reason\x12\x15\n\rpolicy_sha256\x18\x04 \x01(\x0c\x12\"\n\x05gates\x18\x05 \x03(\x0b\x32\x13.governance.v1.Gate\x12&\n\x07windows\x18\x06 \x03(\x0b\x32\x15.governance.v1.Window\x12\x33\n\x10\x65xecution_window\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb8\x01\n\x04Gate\x12,\n\x06reason\x18\x01 \x01(\x0e\x32\x1c.governance.v1.PendingReason\x12\x0c\n\x04name\x18\x02 \x01(\t\x12(\n\tresolvers\x18\x03 \x03(\x0b\x32\x15.governance.v1.Target\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x63\x61lled\x18\x05 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\"a\n\x06Window\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05opens\x18\x02 \x01(\t\x12(\n\x05lasts\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08timezone\x18\x04 \x01(\t\"?\n\x06Target\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.governance.v1.TargetKind\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xbc\x01\n\x0bRequirement\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x07targets\x18\x02 \x03(\x0b\x32\x15.governance.v1.Target\x12\x0e\n\x06quorum\x18\x03 \x01(\r\x12+\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrejections\x18\x05 \x01(\r\x12(\n\x07meaning\x18\x06 \x01(\x0e\x32\x17.governance.v1.VoteKind\"m\n\x04Step\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04mode\x18\x02 \x01(\x0e\x32\x17.governance.v1.StepMode\x12\x30\n\x0crequirements\x18\x03 \x03(\x0b\x32\x1a.governance.v1.Requirement\"\xde\x02\n\x04Vote\x12#\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x14.governance.v1.Actor\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.governance.v1.VoteKind\x12\x16\n\x0erequest_digest\x18\x03 \x01(\x0c\x12\r\n\x05round\x18\x04 \x01(\r\x12\x0c\n\x04step\x18\x05 \x01(\r\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.governance.v1.Reason\x12\x0e\n\x06voided\x18\x07 \x01(\x08\x12\x13\n\x0bplan_digest\x18\x08 \x01(\x0c\x12\x14\n\x0con_behalf_of\x18\t \x01(\t\x12/\n\x0brevoke_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tvoid_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bvoid_reason\x18\x0c \x01(\t\"H\n\nBreakGlass\x12#\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x14.governance.v1.Actor\x12\x15\n\rjustification\x18\x02 \x01(\t\"\xdc\x01\n\x06Review\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.governance.v1.ReviewStatus\x12(\n\treviewers\x18\x02 \x03(\x0b\x32\x15.governance.v1.Target\x12,\n\x08\x64ue_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x08reviewer\x18\x04 \x01(\x0b\x32\x14.governance.v1.Actor\x12%\n\x06reason\x18\x05 \x01(\x0b\x32\x15.governance.v1.Reason\"\xbd\x02\n\x08\x41pproval\x12\"\n\x05steps\x18\x01 \x03(\x0b\x32\x13.governance.v1.Step\x12\r\n\x05round\x18\x02 \x01(\r\x12\x11\n\topen_step\x18\x03 \x01(\r\x12\"\n\x05votes\x18\x04 \x03(\x0b\x32\x13.governance.v1.Vote\x12\x19\n\x11open_requirements\x18\x05 \x03(\t\x12\x13\n\x0bplan_digest\x18\x06 \x01(\x0c\x12\x32\n\x0estep_open_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14\x65xpired_requirements\x18\x08 \x03(\t\x12\x15\n\rrepeat_voters\x18\t \x01(\x08\x12.\n\x0b\x62reak_glass\x18\n \x01(\x0b\x32\x19.governance.v1.BreakGlass\"\x8d\t\n\x0fMutationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x18\n\x10request_audit_id\x18\x02 \x01(\t\x12,\n\x06status\x18\x03 \x01(\x0e\x32\x1c.governance.v1.RequestStatus\x12\'\n\x07pending\x18\x04 \x03(\x0b\x32\x16.governance.v1.Pending\x12.\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x1d.governance.v1.RuntimeContext\x12)\n\x08mutation\x18\x06 \x01(\x0b\x32\x17.governance.v1.Mutation\x12%\n\x06intent\x18\x07 \x01(\x0b\x32\x15.governance.v1.Intent\x12\x15\n\rjustification\x18\x08 \x01(\t\x12)\n\x08\x65vidence\x18\t \x03(\x0b\x32\x17.governance.v1.Evidence\x12>\n\x08metadata\x18\n \x03(\x0b\x32,.governance.v1.MutationRequest.MetadataEntry\x12\x0c\n\x04tags\x18\x0b \x03(\t\x12/\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rexecute_after\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndepends_on\x18\x0e \x03(\t\x12\x34\n\x0e\x65xecution_mode\x18\x0f \x01(\x0e\x32\x1c.governance.v1.ExecutionMode\x12\x16\n\x0erequest_digest\x18\x10 \x01(\x0c\x12\'\n\x07verdict\x18\x11 \x01(\x0b\x32\x16.governance.v1.Verdict\x12)\n\x08\x61pproval\x18\x12 \x01(\x0b\x32\x17.governance.v1.Approval\x12,\n\rstatus_reason\x18\x13 \x01(\x0b\x32\x15.governance.v1.Reason\x12\x15\n\rsuperseded_by\x18\x14 \x01(\t\x12\x12\n\nsupersedes\x18\x15 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x16 \x01(\t\x12/\n\x0bsubmit_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x19 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x1a \x01(\t\x12\x13\n\x0btraceparent\x18\x1b \x01(\t\x12\x32\n\x0e\x65xecute_before\x18\x1c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x15on_dependency_failure\x18\x1d \x01(\x0e\x32 .governance.v1.DependencyFailure\x12%\n\x06review\x18\x1e \x01(\x0b\x32\x15.governance.v1.Review\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xb3\x02\n\rRequestStatus\x12\x1e\n\x1aREQUEST_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16REQUEST_STATUS_PENDING\x10\x01\x12\x1b\n\x17REQUEST_STATUS_APPROVED\x10\x02\x12\x1c\n\x18REQUEST_STATUS_EXECUTING\x10\x03\x12\x1b\n\x17REQUEST_STATUS_EXECUTED\x10\x04\x12\x1b\n\x17REQUEST_STATUS_REJECTED\x10\x05\x12\x1b\n\x17REQUEST_STATUS_CANCELED\x10\x06\x12\x1a\n\x16REQUEST_STATUS_EXPIRED\x10\x07\x12\x1d\n\x19REQUEST_STATUS_SUPERSEDED\x10\x08\x12\x19\n\x15REQUEST_STATUS_FAILED\x10\t*\xa2\x02\n\rPendingReason\x12\x1e\n\x1aPENDING_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17PENDING_REASON_APPROVAL\x10\x01\x12\x1b\n\x17PENDING_REASON_SCHEDULE\x10\x02\x12\x1d\n\x19PENDING_REASON_DEPENDENCY\x10\x03\x12\x1f\n\x1bPENDING_REASON_REVALIDATION\x10\x04\x12\x18\n\x14PENDING_REASON_AUDIT\x10\x05\x12!\n\x1dPENDING_REASON_EXTERNAL_CHECK\x10\x06\x12\x18\n\x14PENDING_REASON_QUOTA\x10\x07\x12 \n\x1cPENDING_REASON_MANUAL_REVIEW\x10\x08*l\n\rExecutionMode\x12\x1e\n\x1a\x45XECUTION_MODE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45XECUTION_MODE_AUTOMATIC\x10\x01\x12\x1d\n\x19\x45XECUTION_MODE_ON_EXECUTE\x10\x02*\x95\x01\n\x11\x44\x65pendencyFailure\x12\"\n\x1e\x44\x45PENDENCY_FAILURE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44\x45PENDENCY_FAILURE_REJECT\x10\x01\x12\x1e\n\x1a\x44\x45PENDENCY_FAILURE_PROCEED\x10\x02\x12\x1d\n\x19\x44\x45PENDENCY_FAILURE_REVIEW\x10\x03*w\n\x0cPolicyEffect\x12\x1d\n\x19POLICY_EFFECT_UNSPECIFIED\x10\x00\x12\x17\n\x13POLICY_EFFECT_ALLOW\x10\x01\x12\x16\n\x12POLICY_EFFECT_DENY\x10\x02\x12\x17\n\x13POLICY_EFFECT_DEFER\x10\x03*m\n\nTargetKind\x12\x1b\n\x17TARGET_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11TARGET_KIND_ACTOR\x10\x01\x12\x14\n\x10TARGET_KIND_ROLE\x10\x02\x12\x15\n\x11TARGET_KIND_GROUP\x10\x03*Q\n\x08StepMode\x12\x19\n\x15STEP_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10STEP_MODE_ALL_OF\x10\x01\x12\x14\n\x10STEP_MODE_ANY_OF\x10\x02*h\n\x08VoteKind\x12\x19\n\x15VOTE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11VOTE_KIND_APPROVE\x10\x01\x12\x14\n\x10VOTE_KIND_REJECT\x10\x02\x12\x14\n\x10VOTE_KIND_REVIEW\x10\x03*\x9c\x01\n\x0cReviewStatus\x12\x1d\n\x19REVIEW_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12REVIEW_STATUS_OPEN\x10\x01\x12\x19\n\x15REVIEW_STATUS_OVERDUE\x10\x02\x12\x1b\n\x17REVIEW_STATUS_JUSTIFIED\x10\x03\x12\x1d\n\x19REVIEW_STATUS_UNJUSTIFIED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,36 +36,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MUTATIONREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_MUTATIONREQUEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_REQUESTSTATUS']._serialized_start=2024
-  _globals['_REQUESTSTATUS']._serialized_end=2331
-  _globals['_PENDINGREASON']._serialized_start=2334
-  _globals['_PENDINGREASON']._serialized_end=2529
-  _globals['_EXECUTIONMODE']._serialized_start=2531
-  _globals['_EXECUTIONMODE']._serialized_end=2639
-  _globals['_POLICYEFFECT']._serialized_start=2641
-  _globals['_POLICYEFFECT']._serialized_end=2760
-  _globals['_TARGETKIND']._serialized_start=2762
-  _globals['_TARGETKIND']._serialized_end=2871
-  _globals['_STEPMODE']._serialized_start=2873
-  _globals['_STEPMODE']._serialized_end=2954
-  _globals['_VOTEKIND']._serialized_start=2956
-  _globals['_VOTEKIND']._serialized_end=3038
-  _globals['_PENDING']._serialized_start=110
-  _globals['_PENDING']._serialized_end=277
-  _globals['_VERDICT']._serialized_start=280
-  _globals['_VERDICT']._serialized_end=411
-  _globals['_TARGET']._serialized_start=413
-  _globals['_TARGET']._serialized_end=476
-  _globals['_REQUIREMENT']._serialized_start=478
-  _globals['_REQUIREMENT']._serialized_end=559
-  _globals['_STEP']._serialized_start=561
-  _globals['_STEP']._serialized_end=670
-  _globals['_VOTE']._serialized_start=673
-  _globals['_VOTE']._serialized_end=863
-  _globals['_APPROVAL']._serialized_start=866
-  _globals['_APPROVAL']._serialized_end=1009
-  _globals['_MUTATIONREQUEST']._serialized_start=1012
-  _globals['_MUTATIONREQUEST']._serialized_end=2021
-  _globals['_MUTATIONREQUEST_METADATAENTRY']._serialized_start=1974
-  _globals['_MUTATIONREQUEST_METADATAENTRY']._serialized_end=2021
+  _globals['_REQUESTSTATUS']._serialized_start=3422
+  _globals['_REQUESTSTATUS']._serialized_end=3729
+  _globals['_PENDINGREASON']._serialized_start=3732
+  _globals['_PENDINGREASON']._serialized_end=4022
+  _globals['_EXECUTIONMODE']._serialized_start=4024
+  _globals['_EXECUTIONMODE']._serialized_end=4132
+  _globals['_DEPENDENCYFAILURE']._serialized_start=4135
+  _globals['_DEPENDENCYFAILURE']._serialized_end=4284
+  _globals['_POLICYEFFECT']._serialized_start=4286
+  _globals['_POLICYEFFECT']._serialized_end=4405
+  _globals['_TARGETKIND']._serialized_start=4407
+  _globals['_TARGETKIND']._serialized_end=4516
+  _globals['_STEPMODE']._serialized_start=4518
+  _globals['_STEPMODE']._serialized_end=4599
+  _globals['_VOTEKIND']._serialized_start=4601
+  _globals['_VOTEKIND']._serialized_end=4705
+  _globals['_REVIEWSTATUS']._serialized_start=4708
+  _globals['_REVIEWSTATUS']._serialized_end=4864
+  _globals['_PENDING']._serialized_start=142
+  _globals['_PENDING']._serialized_end=365
+  _globals['_VERDICT']._serialized_start=368
+  _globals['_VERDICT']._serialized_end=628
+  _globals['_GATE']._serialized_start=631
+  _globals['_GATE']._serialized_end=815
+  _globals['_WINDOW']._serialized_start=817
+  _globals['_WINDOW']._serialized_end=914
+  _globals['_TARGET']._serialized_start=916
+  _globals['_TARGET']._serialized_end=979
+  _globals['_REQUIREMENT']._serialized_start=982
+  _globals['_REQUIREMENT']._serialized_end=1170
+  _globals['_STEP']._serialized_start=1172
+  _globals['_STEP']._serialized_end=1281
+  _globals['_VOTE']._serialized_start=1284
+  _globals['_VOTE']._serialized_end=1634
+  _globals['_BREAKGLASS']._serialized_start=1636
+  _globals['_BREAKGLASS']._serialized_end=1708
+  _globals['_REVIEW']._serialized_start=1711
+  _globals['_REVIEW']._serialized_end=1931
+  _globals['_APPROVAL']._serialized_start=1934
+  _globals['_APPROVAL']._serialized_end=2251
+  _globals['_MUTATIONREQUEST']._serialized_start=2254
+  _globals['_MUTATIONREQUEST']._serialized_end=3419
+  _globals['_MUTATIONREQUEST_METADATAENTRY']._serialized_start=3372
+  _globals['_MUTATIONREQUEST_METADATAENTRY']._serialized_end=3419
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ The MutationRequest: one change under governance, from submission to its end."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -84,13 +85,19 @@ class _PendingReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pending
     PENDING_REASON_APPROVAL: _PendingReason.ValueType  # 1
     """Votes."""
     PENDING_REASON_SCHEDULE: _PendingReason.ValueType  # 2
-    """Its execute_after time."""
+    """Its execute_after time, or the next maintenance window that policy allows."""
     PENDING_REASON_DEPENDENCY: _PendingReason.ValueType  # 3
     """Other requests that must be executed first."""
     PENDING_REASON_REVALIDATION: _PendingReason.ValueType  # 4
     """Policy and the host's validation, run again on the latest version of the state."""
     PENDING_REASON_AUDIT: _PendingReason.ValueType  # 5
     """A person: the outcome of its execution is in doubt, and only ResolveExecution ends that."""
+    PENDING_REASON_EXTERNAL_CHECK: _PendingReason.ValueType  # 6
+    """A named check, which an outside service answers. No answer in time is a no."""
+    PENDING_REASON_QUOTA: _PendingReason.ValueType  # 7
+    """Room in a named quota: released by ResolvePending, or at the time the quota is refreshed."""
+    PENDING_REASON_MANUAL_REVIEW: _PendingReason.ValueType  # 8
+    """A person's look, answered by ResolvePending. No answer in time is a no."""
 
 class PendingReason(_PendingReason, metaclass=_PendingReasonEnumTypeWrapper):
     """PendingReason says what a PENDING request waits for. Several may hold at once."""
@@ -100,13 +107,19 @@ PENDING_REASON_UNSPECIFIED: PendingReason.ValueType  # 0
 PENDING_REASON_APPROVAL: PendingReason.ValueType  # 1
 """Votes."""
 PENDING_REASON_SCHEDULE: PendingReason.ValueType  # 2
-"""Its execute_after time."""
+"""Its execute_after time, or the next maintenance window that policy allows."""
 PENDING_REASON_DEPENDENCY: PendingReason.ValueType  # 3
 """Other requests that must be executed first."""
 PENDING_REASON_REVALIDATION: PendingReason.ValueType  # 4
 """Policy and the host's validation, run again on the latest version of the state."""
 PENDING_REASON_AUDIT: PendingReason.ValueType  # 5
 """A person: the outcome of its execution is in doubt, and only ResolveExecution ends that."""
+PENDING_REASON_EXTERNAL_CHECK: PendingReason.ValueType  # 6
+"""A named check, which an outside service answers. No answer in time is a no."""
+PENDING_REASON_QUOTA: PendingReason.ValueType  # 7
+"""Room in a named quota: released by ResolvePending, or at the time the quota is refreshed."""
+PENDING_REASON_MANUAL_REVIEW: PendingReason.ValueType  # 8
+"""A person's look, answered by ResolvePending. No answer in time is a no."""
 Global___PendingReason: _TypeAlias = PendingReason  # noqa: Y015
 
 class _ExecutionMode:
@@ -133,6 +146,36 @@ EXECUTION_MODE_ON_EXECUTE: ExecutionMode.ValueType  # 2
 """Governor waits for the Execute call."""
 Global___ExecutionMode: _TypeAlias = ExecutionMode  # noqa: Y015
 
+class _DependencyFailure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DependencyFailureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DependencyFailure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEPENDENCY_FAILURE_UNSPECIFIED: _DependencyFailure.ValueType  # 0
+    """In a request: REJECT. Never in an answer."""
+    DEPENDENCY_FAILURE_REJECT: _DependencyFailure.ValueType  # 1
+    """It becomes REJECTED."""
+    DEPENDENCY_FAILURE_PROCEED: _DependencyFailure.ValueType  # 2
+    """It goes on as if the dependency were executed."""
+    DEPENDENCY_FAILURE_REVIEW: _DependencyFailure.ValueType  # 3
+    """It waits for a person's MANUAL_REVIEW, named "dependency"."""
+
+class DependencyFailure(_DependencyFailure, metaclass=_DependencyFailureEnumTypeWrapper):
+    """DependencyFailure says what a request does when one that it depends on ends without being executed.
+    One that was superseded is followed to its replacement first.
+    """
+
+DEPENDENCY_FAILURE_UNSPECIFIED: DependencyFailure.ValueType  # 0
+"""In a request: REJECT. Never in an answer."""
+DEPENDENCY_FAILURE_REJECT: DependencyFailure.ValueType  # 1
+"""It becomes REJECTED."""
+DEPENDENCY_FAILURE_PROCEED: DependencyFailure.ValueType  # 2
+"""It goes on as if the dependency were executed."""
+DEPENDENCY_FAILURE_REVIEW: DependencyFailure.ValueType  # 3
+"""It waits for a person's MANUAL_REVIEW, named "dependency"."""
+Global___DependencyFailure: _TypeAlias = DependencyFailure  # noqa: Y015
+
 class _PolicyEffect:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -146,7 +189,7 @@ class _PolicyEffectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PolicyEf
     POLICY_EFFECT_DENY: _PolicyEffect.ValueType  # 2
     """It must not happen. Also the answer when no rule matched."""
     POLICY_EFFECT_DEFER: _PolicyEffect.ValueType  # 3
-    """It may proceed once the approval plan is satisfied."""
+    """It may proceed once the approval plan is satisfied and every gate is open."""
 
 class PolicyEffect(_PolicyEffect, metaclass=_PolicyEffectEnumTypeWrapper):
     """PolicyEffect is what policy answers."""
@@ -158,7 +201,7 @@ POLICY_EFFECT_ALLOW: PolicyEffect.ValueType  # 1
 POLICY_EFFECT_DENY: PolicyEffect.ValueType  # 2
 """It must not happen. Also the answer when no rule matched."""
 POLICY_EFFECT_DEFER: PolicyEffect.ValueType  # 3
-"""It may proceed once the approval plan is satisfied."""
+"""It may proceed once the approval plan is satisfied and every gate is open."""
 Global___PolicyEffect: _TypeAlias = PolicyEffect  # noqa: Y015
 
 class _TargetKind:
@@ -224,7 +267,9 @@ class _VoteKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VoteKind.Val
     VOTE_KIND_APPROVE: _VoteKind.ValueType  # 1
     """For it."""
     VOTE_KIND_REJECT: _VoteKind.ValueType  # 2
-    """Against it; one is enough to reject the request."""
+    """Against it; one is enough to end the request, unless a requirement says how many are."""
+    VOTE_KIND_REVIEW: _VoteKind.ValueType  # 3
+    """Looked at it, as a requirement or a break-glass review asks, without answering for the change."""
 
 class VoteKind(_VoteKind, metaclass=_VoteKindEnumTypeWrapper):
     """VoteKind is what a person said."""
@@ -234,8 +279,42 @@ VOTE_KIND_UNSPECIFIED: VoteKind.ValueType  # 0
 VOTE_KIND_APPROVE: VoteKind.ValueType  # 1
 """For it."""
 VOTE_KIND_REJECT: VoteKind.ValueType  # 2
-"""Against it; one is enough to reject the request."""
+"""Against it; one is enough to end the request, unless a requirement says how many are."""
+VOTE_KIND_REVIEW: VoteKind.ValueType  # 3
+"""Looked at it, as a requirement or a break-glass review asks, without answering for the change."""
 Global___VoteKind: _TypeAlias = VoteKind  # noqa: Y015
+
+class _ReviewStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReviewStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReviewStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REVIEW_STATUS_UNSPECIFIED: _ReviewStatus.ValueType  # 0
+    """Never in an answer."""
+    REVIEW_STATUS_OPEN: _ReviewStatus.ValueType  # 1
+    """Somebody must look at it until due_time."""
+    REVIEW_STATUS_OVERDUE: _ReviewStatus.ValueType  # 2
+    """due_time has passed; until it is reviewed, the person who broke the glass cannot do so again."""
+    REVIEW_STATUS_JUSTIFIED: _ReviewStatus.ValueType  # 3
+    """Reviewed: the use was justified."""
+    REVIEW_STATUS_UNJUSTIFIED: _ReviewStatus.ValueType  # 4
+    """Reviewed: the use was not justified."""
+
+class ReviewStatus(_ReviewStatus, metaclass=_ReviewStatusEnumTypeWrapper):
+    """ReviewStatus is where the mandatory review of a break-glass request stands."""
+
+REVIEW_STATUS_UNSPECIFIED: ReviewStatus.ValueType  # 0
+"""Never in an answer."""
+REVIEW_STATUS_OPEN: ReviewStatus.ValueType  # 1
+"""Somebody must look at it until due_time."""
+REVIEW_STATUS_OVERDUE: ReviewStatus.ValueType  # 2
+"""due_time has passed; until it is reviewed, the person who broke the glass cannot do so again."""
+REVIEW_STATUS_JUSTIFIED: ReviewStatus.ValueType  # 3
+"""Reviewed: the use was justified."""
+REVIEW_STATUS_UNJUSTIFIED: ReviewStatus.ValueType  # 4
+"""Reviewed: the use was not justified."""
+Global___ReviewStatus: _TypeAlias = ReviewStatus  # noqa: Y015
 
 @_typing.final
 class Pending(_message.Message):
@@ -247,17 +326,29 @@ class Pending(_message.Message):
     SINCE_TIME_FIELD_NUMBER: _builtins.int
     UNTIL_TIME_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
     reason: Global___PendingReason.ValueType
     """What it is."""
     detail: _builtins.str
     """Words for a person, for example the requests waited for."""
+    name: _builtins.str
+    """Which check, quota or review. Empty for the other reasons, which a request has once at most."""
     @_builtins.property
     def since_time(self) -> _timestamp_pb2.Timestamp:
         """Since when."""
 
     @_builtins.property
     def until_time(self) -> _timestamp_pb2.Timestamp:
-        """When it resolves by itself (SCHEDULE). Absent: it does not."""
+        """When time itself decides it: SCHEDULE and QUOTA resolve then, EXTERNAL_CHECK and MANUAL_REVIEW
+        fail, a requirement of the APPROVAL expires. Absent: time does not.
+        """
+
+    @_builtins.property
+    def waits_for(self) -> _containers.RepeatedCompositeFieldContainer[Global___Target]:
+        """Who can act on it now. Empty: nobody in particular; for APPROVAL, EXTERNAL_CHECK, QUOTA and
+        MANUAL_REVIEW then whoever the RPC admits.
+        """
 
     def __init__(
         self,
@@ -266,10 +357,12 @@ class Pending(_message.Message):
         since_time: _timestamp_pb2.Timestamp | None = ...,
         until_time: _timestamp_pb2.Timestamp | None = ...,
         detail: _builtins.str = ...,
+        name: _builtins.str = ...,
+        waits_for: _abc.Iterable[Global___Target] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "reason", b"reason", "since_time", b"since_time", "until_time", b"until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "name", b"name", "reason", b"reason", "since_time", b"since_time", "until_time", b"until_time", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,6 +378,9 @@ class Verdict(_message.Message):
     RULES_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     POLICY_SHA256_FIELD_NUMBER: _builtins.int
+    GATES_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    EXECUTION_WINDOW_FIELD_NUMBER: _builtins.int
     effect: Global___PolicyEffect.ValueType
     """The answer."""
     policy_sha256: _builtins.bytes
@@ -297,6 +393,18 @@ class Verdict(_message.Message):
     def reason(self) -> _mutation_pb2.Reason:
         """Why, when the answer is DENY."""
 
+    @_builtins.property
+    def gates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Gate]:
+        """What stands in the way beside approval."""
+
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___Window]:
+        """The maintenance windows in which it may be executed. Empty: at any time."""
+
+    @_builtins.property
+    def execution_window(self) -> _duration_pb2.Duration:
+        """Within which time after its approval it must be claimed. Absent: within its lifetime."""
+
     def __init__(
         self,
         *,
@@ -304,14 +412,99 @@ class Verdict(_message.Message):
         rules: _abc.Iterable[_builtins.str] | None = ...,
         reason: _mutation_pb2.Reason | None = ...,
         policy_sha256: _builtins.bytes = ...,
+        gates: _abc.Iterable[Global___Gate] | None = ...,
+        windows: _abc.Iterable[Global___Window] | None = ...,
+        execution_window: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_window", b"execution_window", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "policy_sha256", b"policy_sha256", "reason", b"reason", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "execution_window", b"execution_window", "gates", b"gates", "policy_sha256", b"policy_sha256", "reason", b"reason", "rules", b"rules", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
+@_typing.final
+class Gate(_message.Message):
+    """Gate is one thing that policy puts in the way beside approval: a check, a quota, a review."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    RESOLVERS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    CALLED_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    reason: Global___PendingReason.ValueType
+    """EXTERNAL_CHECK, QUOTA or MANUAL_REVIEW."""
+    name: _builtins.str
+    """Its name."""
+    called: _builtins.bool
+    """True: Governor asks the service behind it, through GovernanceCheck."""
+    detail: _builtins.str
+    """Words for whoever answers it."""
+    @_builtins.property
+    def resolvers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Target]:
+        """Who may answer it by ResolvePending. Empty: whoever the RPC admits."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """After which time it is decided without an answer: QUOTA opens, the others fail. Absent: never."""
+
+    def __init__(
+        self,
+        *,
+        reason: Global___PendingReason.ValueType = ...,
+        name: _builtins.str = ...,
+        resolvers: _abc.Iterable[Global___Target] | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        called: _builtins.bool = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["called", b"called", "detail", b"detail", "name", b"name", "reason", b"reason", "resolvers", b"resolvers", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Gate: _TypeAlias = Gate  # noqa: Y015
+
+@_typing.final
+class Window(_message.Message):
+    """Window is a recurring span of time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OPENS_FIELD_NUMBER: _builtins.int
+    LASTS_FIELD_NUMBER: _builtins.int
+    TIMEZONE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    opens: _builtins.str
+    """When it opens: five cron fields."""
+    timezone: _builtins.str
+    """The IANA time zone that `opens` is read in."""
+    @_builtins.property
+    def lasts(self) -> _duration_pb2.Duration:
+        """How long it stays open."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        opens: _builtins.str = ...,
+        lasts: _duration_pb2.Duration | None = ...,
+        timezone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lasts", b"lasts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lasts", b"lasts", "name", b"name", "opens", b"opens", "timezone", b"timezone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Window: _TypeAlias = Window  # noqa: Y015
 
 @_typing.final
 class Target(_message.Message):
@@ -348,13 +541,24 @@ class Requirement(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     QUORUM_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    REJECTIONS_FIELD_NUMBER: _builtins.int
+    MEANING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its name within the plan, for example "security"."""
     quorum: _builtins.int
     """How many different people must approve, at least 1."""
+    rejections: _builtins.int
+    """How many rejections by its targets end it, at least 1."""
+    meaning: Global___VoteKind.ValueType
+    """What its votes have to mean: APPROVE or REVIEW."""
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Target]:
         """Who may vote; being in any one of them is enough."""
+
+    @_builtins.property
+    def deadline(self) -> _duration_pb2.Duration:
+        """Within which time after its step has opened. Absent: within the request's lifetime."""
 
     def __init__(
         self,
@@ -362,10 +566,13 @@ class Requirement(_message.Message):
         id: _builtins.str = ...,
         targets: _abc.Iterable[Global___Target] | None = ...,
         quorum: _builtins.int = ...,
+        deadline: _duration_pb2.Duration | None = ...,
+        rejections: _builtins.int = ...,
+        meaning: Global___VoteKind.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "quorum", b"quorum", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "id", b"id", "meaning", b"meaning", "quorum", b"quorum", "rejections", b"rejections", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,6 +623,11 @@ class Vote(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     VOIDED_FIELD_NUMBER: _builtins.int
+    PLAN_DIGEST_FIELD_NUMBER: _builtins.int
+    ON_BEHALF_OF_FIELD_NUMBER: _builtins.int
+    REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    VOID_TIME_FIELD_NUMBER: _builtins.int
+    VOID_REASON_FIELD_NUMBER: _builtins.int
     kind: Global___VoteKind.ValueType
     """What they said."""
     request_digest: _builtins.bytes
@@ -425,7 +637,13 @@ class Vote(_message.Message):
     step: _builtins.int
     """The index of the step it was cast for, from 0."""
     voided: _builtins.bool
-    """True once a new round made it history; it does not count."""
+    """True once it is history and does not count: a new round opened, or it was voided or revoked."""
+    plan_digest: _builtins.bytes
+    """The digest of the approval plan that they saw and voted under, 32 bytes."""
+    on_behalf_of: _builtins.str
+    """The person in whose place they voted, by delegation. Empty: in their own."""
+    void_reason: _builtins.str
+    """Why: NOT_ELIGIBLE_ANY_MORE. Empty unless void_time is set."""
     @_builtins.property
     def actor(self) -> _mutation_pb2.Actor:
         """Who, with the roles and groups held at that moment, and when."""
@@ -433,6 +651,14 @@ class Vote(_message.Message):
     @_builtins.property
     def reason(self) -> _mutation_pb2.Reason:
         """Why."""
+
+    @_builtins.property
+    def revoke_time(self) -> _timestamp_pb2.Timestamp:
+        """When they took it back. Absent: they did not."""
+
+    @_builtins.property
+    def void_time(self) -> _timestamp_pb2.Timestamp:
+        """When Governor took it out. Absent: it did not."""
 
     def __init__(
         self,
@@ -444,14 +670,93 @@ class Vote(_message.Message):
         step: _builtins.int = ...,
         reason: _mutation_pb2.Reason | None = ...,
         voided: _builtins.bool = ...,
+        plan_digest: _builtins.bytes = ...,
+        on_behalf_of: _builtins.str = ...,
+        revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        void_time: _timestamp_pb2.Timestamp | None = ...,
+        void_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "revoke_time", b"revoke_time", "void_time", b"void_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "kind", b"kind", "reason", b"reason", "request_digest", b"request_digest", "round", b"round", "step", b"step", "voided", b"voided"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "kind", b"kind", "on_behalf_of", b"on_behalf_of", "plan_digest", b"plan_digest", "reason", b"reason", "request_digest", b"request_digest", "revoke_time", b"revoke_time", "round", b"round", "step", b"step", "void_reason", b"void_reason", "void_time", b"void_time", "voided", b"voided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Vote: _TypeAlias = Vote  # noqa: Y015
+
+@_typing.final
+class BreakGlass(_message.Message):
+    """BreakGlass says that a request went past its approval in an emergency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    justification: _builtins.str
+    """Why it could not wait."""
+    @_builtins.property
+    def actor(self) -> _mutation_pb2.Actor:
+        """Who broke the glass, with the roles held at that moment, and when."""
+
+    def __init__(
+        self,
+        *,
+        actor: _mutation_pb2.Actor | None = ...,
+        justification: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "justification", b"justification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakGlass: _TypeAlias = BreakGlass  # noqa: Y015
+
+@_typing.final
+class Review(_message.Message):
+    """Review is the mandatory review of a break-glass request by others. It changes no status."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    REVIEWERS_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    status: Global___ReviewStatus.ValueType
+    """Where it stands."""
+    @_builtins.property
+    def reviewers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Target]:
+        """Who may give it: those whom the skipped plan names, but the requester."""
+
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is overdue."""
+
+    @_builtins.property
+    def reviewer(self) -> _mutation_pb2.Actor:
+        """Who gave it, and when. Absent: nobody yet."""
+
+    @_builtins.property
+    def reason(self) -> _mutation_pb2.Reason:
+        """What they found. Absent until then."""
+
+    def __init__(
+        self,
+        *,
+        status: Global___ReviewStatus.ValueType = ...,
+        reviewers: _abc.Iterable[Global___Target] | None = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        reviewer: _mutation_pb2.Actor | None = ...,
+        reason: _mutation_pb2.Reason | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "reason", b"reason", "reviewer", b"reviewer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "reason", b"reason", "reviewer", b"reviewer", "reviewers", b"reviewers", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Review: _TypeAlias = Review  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):
@@ -464,10 +769,19 @@ class Approval(_message.Message):
     OPEN_STEP_FIELD_NUMBER: _builtins.int
     VOTES_FIELD_NUMBER: _builtins.int
     OPEN_REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    PLAN_DIGEST_FIELD_NUMBER: _builtins.int
+    STEP_OPEN_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRED_REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    REPEAT_VOTERS_FIELD_NUMBER: _builtins.int
+    BREAK_GLASS_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """The current round, from 1. A stale version with REQUIRE_RENEWED_APPROVAL opens the next one."""
     open_step: _builtins.int
     """Index of the open step; the number of steps once all are satisfied."""
+    plan_digest: _builtins.bytes
+    """SHA-256 over the plan, 32 bytes; docs/contract.md says how it is computed. Votes carry it."""
+    repeat_voters: _builtins.bool
+    """True: one person may count in several steps. Usually one person counts once in the whole plan."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
         """The steps, in order."""
@@ -480,6 +794,18 @@ class Approval(_message.Message):
     def open_requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of the requirements that still lack votes in the open step."""
 
+    @_builtins.property
+    def step_open_time(self) -> _timestamp_pb2.Timestamp:
+        """When the open step opened; the deadlines of its requirements run from then."""
+
+    @_builtins.property
+    def expired_requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the requirements of the open step whose deadline has passed."""
+
+    @_builtins.property
+    def break_glass(self) -> Global___BreakGlass:
+        """Set when the approval was skipped in an emergency."""
+
     def __init__(
         self,
         *,
@@ -488,10 +814,15 @@ class Approval(_message.Message):
         open_step: _builtins.int = ...,
         votes: _abc.Iterable[Global___Vote] | None = ...,
         open_requirements: _abc.Iterable[_builtins.str] | None = ...,
+        plan_digest: _builtins.bytes = ...,
+        step_open_time: _timestamp_pb2.Timestamp | None = ...,
+        expired_requirements: _abc.Iterable[_builtins.str] | None = ...,
+        repeat_voters: _builtins.bool = ...,
+        break_glass: Global___BreakGlass | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["break_glass", b"break_glass", "step_open_time", b"step_open_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["open_requirements", b"open_requirements", "open_step", b"open_step", "round", b"round", "steps", b"steps", "votes", b"votes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["break_glass", b"break_glass", "expired_requirements", b"expired_requirements", "open_requirements", b"open_requirements", "open_step", b"open_step", "plan_digest", b"plan_digest", "repeat_voters", b"repeat_voters", "round", b"round", "step_open_time", b"step_open_time", "steps", b"steps", "votes", b"votes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,6 +883,9 @@ class MutationRequest(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    EXECUTE_BEFORE_FIELD_NUMBER: _builtins.int
+    ON_DEPENDENCY_FAILURE_FIELD_NUMBER: _builtins.int
+    REVIEW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id, unique in the store."""
     request_audit_id: _builtins.str
@@ -580,6 +914,8 @@ class MutationRequest(_message.Message):
     """Stands for this exact state of the request; send it back to change only what was seen."""
     traceparent: _builtins.str
     """W3C traceparent of the submitting call. Absent: the call carried none and tracing is off."""
+    on_dependency_failure: Global___DependencyFailure.ValueType
+    """As submitted."""
     @_builtins.property
     def pending(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pending]:
         """What it waits for; empty unless PENDING."""
@@ -633,7 +969,8 @@ class MutationRequest(_message.Message):
     @_builtins.property
     def status_reason(self) -> _mutation_pb2.Reason:
         """Why it stands where it does, for REJECTED (POLICY_DENIED, NO_RULE_MATCHED, APPROVER_REJECTED,
-        STALE, DEPENDENCY_FAILED), CANCELED, EXPIRED, SUPERSEDED and FAILED (HOST_REFUSED,
+        STALE, DEPENDENCY_FAILED, CHECK_FAILED, CHECK_TIMED_OUT), CANCELED, EXPIRED (EXPIRED,
+        APPROVAL_EXPIRED, EXECUTION_WINDOW_PASSED), SUPERSEDED and FAILED (HOST_REFUSED,
         VALIDATION_FAILED, AUDITED_NOT_APPLIED), and for PENDING with AUDIT. Absent otherwise.
         """
 
@@ -644,6 +981,16 @@ class MutationRequest(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
+
+    @_builtins.property
+    def execute_before(self) -> _timestamp_pb2.Timestamp:
+        """Until when it must be claimed, counted from its approval. Absent: policy sets no such window, or
+        it was never approved.
+        """
+
+    @_builtins.property
+    def review(self) -> Global___Review:
+        """The review that a break-glass request owes. Absent: it owes none."""
 
     def __init__(
         self,
@@ -675,10 +1022,13 @@ class MutationRequest(_message.Message):
         revision: _builtins.int = ...,
         etag: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        execute_before: _timestamp_pb2.Timestamp | None = ...,
+        on_dependency_failure: Global___DependencyFailure.ValueType = ...,
+        review: Global___Review | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "context", b"context", "execute_after", b"execute_after", "expire_time", b"expire_time", "intent", b"intent", "mutation", b"mutation", "status_reason", b"status_reason", "submit_time", b"submit_time", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "context", b"context", "execute_after", b"execute_after", "execute_before", b"execute_before", "expire_time", b"expire_time", "intent", b"intent", "mutation", b"mutation", "review", b"review", "status_reason", b"status_reason", "submit_time", b"submit_time", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "context", b"context", "depends_on", b"depends_on", "etag", b"etag", "evidence", b"evidence", "execute_after", b"execute_after", "execution_id", b"execution_id", "execution_mode", b"execution_mode", "expire_time", b"expire_time", "id", b"id", "intent", b"intent", "justification", b"justification", "metadata", b"metadata", "mutation", b"mutation", "pending", b"pending", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "revision", b"revision", "status", b"status", "status_reason", b"status_reason", "submit_time", b"submit_time", "superseded_by", b"superseded_by", "supersedes", b"supersedes", "tags", b"tags", "traceparent", b"traceparent", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "context", b"context", "depends_on", b"depends_on", "etag", b"etag", "evidence", b"evidence", "execute_after", b"execute_after", "execute_before", b"execute_before", "execution_id", b"execution_id", "execution_mode", b"execution_mode", "expire_time", b"expire_time", "id", b"id", "intent", b"intent", "justification", b"justification", "metadata", b"metadata", "mutation", b"mutation", "on_dependency_failure", b"on_dependency_failure", "pending", b"pending", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "review", b"review", "revision", b"revision", "status", b"status", "status_reason", b"status_reason", "submit_time", b"submit_time", "superseded_by", b"superseded_by", "supersedes", b"supersedes", "tags", b"tags", "traceparent", b"traceparent", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,7 +44,11 @@ def approve(
     """
     seen = _reviewed(session, id, digest, yes=yes, question="Approve exactly this?")
     vote = governance_service_pb2.ApproveRequest(
-        request_id=session.key(request_id), id=id, request_digest=seen, comment=comment
+        request_id=session.key(request_id),
+        id=id,
+        request_digest=digest_of(seen),
+        plan_digest=seen.approval.plan_digest,
+        comment=comment,
     )
     answer = session.call(session.stub.Approve, vote)
     if session.output.as_json:
@@ -68,7 +72,8 @@ def reject(
     vote = governance_service_pb2.RejectRequest(
         request_id=session.key(request_id),
         id=id,
-        request_digest=seen,
+        request_digest=digest_of(seen),
+        plan_digest=seen.approval.plan_digest,
         reason=mutation_pb2.Reason(code=code, message=comment),
     )
     answer = session.call(session.stub.Reject, vote)
@@ -87,8 +92,10 @@ def digest_of(request: request_pb2.MutationRequest) -> bytes:
     return request_digest(content, version)
 
 
-def _reviewed(session: Session, id: str, digest: str, *, yes: bool, question: str) -> bytes:
-    """The digest that the person has seen and means."""
+def _reviewed(
+    session: Session, id: str, digest: str, *, yes: bool, question: str
+) -> request_pb2.MutationRequest:
+    """The request that the person has seen and means."""
     output = session.output
     ask = governance_service_pb2.GetRequestRequest(id=id)
     request = session.call(session.stub.GetRequest, ask).request
@@ -111,7 +118,7 @@ def _reviewed(session: Session, id: str, digest: str, *, yes: bool, question: st
         output.line()
     if not yes:
         _ask(question)
-    return computed
+    return request
 
 
 def _ask(question: str) -> None:

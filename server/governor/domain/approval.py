@@ -32,6 +32,7 @@ class VoteKind(StrEnum):
 
     APPROVE = "APPROVE"
     REJECT = "REJECT"
+    REVIEW = "REVIEW"
 
 
 class Target(Value, frozen=True, kw_only=True):
@@ -42,11 +43,18 @@ class Target(Value, frozen=True, kw_only=True):
 
 
 class Requirement(Value, frozen=True, kw_only=True):
-    """`quorum` different people out of `targets`."""
+    """`quorum` different people out of `targets`.
+
+    `meaning` is the kind of vote that it asks for, `rejections` how many of its targets end it by
+    saying no, `deadline_seconds` how long it may take from the opening of its step.
+    """
 
     id: str
     targets: tuple[Target, ...]
     quorum: int = 1
+    meaning: VoteKind = VoteKind.APPROVE
+    rejections: int = 1
+    deadline_seconds: int | None = None
 
 
 class Step(Value, frozen=True, kw_only=True):
@@ -58,13 +66,18 @@ class Step(Value, frozen=True, kw_only=True):
 
 
 class Plan(Value, frozen=True, kw_only=True):
-    """The steps, in order."""
+    """The steps, in order. One person counts once in the plan, or with `repeat_voters` per step."""
 
     steps: tuple[Step, ...]
+    repeat_voters: bool = False
 
 
 class Vote(Value, frozen=True, kw_only=True):
-    """One person's word on exactly one digest, with what they held at that moment."""
+    """One person's word on exactly one digest under one plan, with what they held at that moment.
+
+    `on_behalf_of` is who has delegated to them, if they voted in that person's place. Once revoked
+    by them or voided by Governor it stays as history and never counts.
+    """
 
     voter: Identity
     kind: VoteKind
@@ -73,24 +86,47 @@ class Vote(Value, frozen=True, kw_only=True):
     step: int
     at: Micros
     reason: Reason | None = None
+    plan_digest: bytes = b""
+    on_behalf_of: Identity | None = None
+    revoked_at: Micros | None = None
+    voided_at: Micros | None = None
+    void_reason: str = ""
+
+
+class BreakGlass(Value, frozen=True, kw_only=True):
+    """Who went past an approval in an emergency, and why it could not wait."""
+
+    by: Identity
+    justification: str
+    at: Micros
 
 
 class Approval(Value, frozen=True, kw_only=True):
-    """The workflow of one request. Votes of earlier rounds stay as history and never count."""
+    """The workflow of one request. Votes of earlier rounds stay as history and never count.
+
+    `expired` are the requirements of the open step whose deadline has passed.
+    """
 
     plan: Plan
     round: int = 1
     open_step: int = 0
     votes: tuple[Vote, ...] = ()
+    step_opened_at: Micros = Micros(0)
+    expired: tuple[str, ...] = ()
+    break_glass: BreakGlass | None = None
 
     @property
     def is_satisfied(self) -> bool:
         """Whether every step is."""
         return self.open_step == len(self.plan.steps)
 
+    def counts(self, vote: Vote) -> bool:
+        """Whether a vote is of this round, and neither revoked nor voided."""
+        return vote.round == self.round and vote.revoked_at is None and vote.voided_at is None
+
     def current_votes(self) -> tuple[Vote, ...]:
-        """The votes that count: those of this round."""
-        return tuple(vote for vote in self.votes if vote.round == self.round)
+        """The votes that count."""
+        return tuple(vote for vote in self.votes if self.counts(vote))
 
     def renewed(self) -> "Approval":
         """The same plan in a new round, in which no vote counts yet."""

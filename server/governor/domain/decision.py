@@ -25,6 +25,7 @@ class Category(StrEnum):
     VERSION_RESOLUTION = "VERSION_RESOLUTION"
     EXECUTION = "EXECUTION"
     HOST = "HOST"
+    BREAK_GLASS = "BREAK_GLASS"
 
 
 class Code(Enum):
@@ -45,10 +46,13 @@ class Code(Enum):
     APPROVAL_REQUESTED = (Category.APPROVAL, "requested")
     APPROVAL_GRANTED = (Category.APPROVAL, "granted")
     APPROVAL_REJECTED = (Category.APPROVAL, "rejected")
+    APPROVAL_REVOKED = (Category.APPROVAL, "revoked")
+    APPROVAL_EXPIRED = (Category.APPROVAL, "expired")
     QUORUM_SATISFIED = (Category.APPROVAL, "quorum_satisfied")
     APPROVAL_VOIDED = (Category.APPROVAL, "voided")
     CHECK_PASSED = (Category.CHECK, "passed")
     CHECK_FAILED = (Category.CHECK, "failed")
+    CHECK_TIMED_OUT = (Category.CHECK, "timed_out")
     VERSION_VALIDATED = (Category.VERSION_RESOLUTION, "validated")
     VERSION_UNVERSIONED = (Category.VERSION_RESOLUTION, "unversioned")
     VERSION_REJECTED_AS_STALE = (Category.VERSION_RESOLUTION, "rejected_as_stale")
@@ -65,6 +69,9 @@ class Code(Enum):
     LEASE_LOST = (Category.EXECUTION, "lease_lost")
     HOST_TRUSTED = (Category.HOST, "trusted")
     HOST_HELD = (Category.HOST, "held")
+    BREAK_GLASS_USED = (Category.BREAK_GLASS, "used")
+    BREAK_GLASS_REVIEWED = (Category.BREAK_GLASS, "reviewed")
+    BREAK_GLASS_REVIEW_OVERDUE = (Category.BREAK_GLASS, "review_overdue")
 
     def __init__(self, category: Category, text: str) -> None:
         self.category = category

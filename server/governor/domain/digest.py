@@ -10,10 +10,12 @@ from hashlib import sha256
 
 import msgspec
 
-from governor.domain.request import Content
+from governor.domain.approval import Plan
+from governor.domain.request import Content, DependencyFailure
 from governor.domain.values import Micros
 
 HEADER = b"governor.request-digest.v1\n"
+PLAN_HEADER = "governor.plan-digest.v1\n"
 
 
 def request_digest(content: Content, expected_version: str | None) -> bytes:
@@ -40,6 +42,29 @@ def canonical_form(content: Content, expected_version: str | None) -> bytes:
         payload.data,
         b"".join(_lines_after_payload(content, expected_version)),
     )
+
+
+def plan_digest(plan: Plan, round_number: int) -> bytes:
+    """The 32 bytes that say which plan, in which round, a vote was cast under.
+
+    The same kind of text as for the request, with a header of its own: `round`, `repeat_voters`,
+    then for each `step` its `mode` and for each `requirement` what it demands and its targets.
+    """
+    repeat_voters = str(plan.repeat_voters).lower()
+    lines = [_line("round", str(round_number)), _line("repeat_voters", repeat_voters)]
+    for step in plan.steps:
+        lines.extend((_line("step", step.name), _line("mode", step.mode)))
+        for requirement in step.requirements:
+            lines.append(_line("requirement", requirement.id))
+            lines.append(_line("quorum", str(requirement.quorum)))
+            lines.append(_line("meaning", requirement.meaning))
+            lines.append(_line("rejections", str(requirement.rejections)))
+            if requirement.deadline_seconds is not None:
+                lines.append(_line("deadline_seconds", str(requirement.deadline_seconds)))
+            lines.extend(
+                _line("target", f"{target.kind}:{target.name}") for target in requirement.targets
+            )
+    return sha256((PLAN_HEADER + "".join(lines)).encode()).digest()
 
 
 def fingerprint(*parts: bytes | str | int | None) -> bytes:
@@ -101,6 +126,8 @@ def _lines_after_payload(content: Content, expected_version: str | None) -> list
     if content.execute_after is not None:
         ending.append(_line("execute_after", str(content.execute_after)))
     ending.extend(_line("depends_on", dependency) for dependency in content.depends_on)
+    if content.on_dependency_failure is not DependencyFailure.REJECT:
+        ending.append(_line("on_dependency_failure", content.on_dependency_failure))
     ending.append(_line("execution_mode", content.execution_mode))
     parts.append("".join(ending).encode())
     return parts

@@ -93,6 +93,52 @@ class DependencyFailed(GovernorError):
         super().__init__(f"the request {id!r} in depends_on is {status}", id=id, status=status)
 
 
+class DependencyCycle(GovernorError):
+    """Requests would wait for each other."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"the request {id!r} waits, in the end, for this one", id=id)
+
+
+class PlanMismatch(GovernorError):
+    """The plan that was voted under is not the one in force."""
+
+    def __init__(self, *, expected: str, got: str) -> None:
+        super().__init__(
+            "the approval plan has changed since it was looked at", expected=expected, got=got
+        )
+
+
+class NoVote(GovernorError):
+    """Nobody but its voter takes a vote back, and only one that counts."""
+
+    def __init__(self, actor: str) -> None:
+        super().__init__(f"{actor!r} has no vote here that counts", actor=actor)
+
+
+class NotWaiting(GovernorError):
+    """The request does not wait for what was to be resolved."""
+
+    def __init__(self, reason: str, name: str) -> None:
+        super().__init__(
+            f"the request does not wait for {reason} {name!r}", reason=reason, name=name
+        )
+
+
+class ReviewOverdue(GovernorError):
+    """Who owes the review of an emergency does not declare the next one."""
+
+    def __init__(self, id: str, due: str) -> None:
+        super().__init__(f"the review of {id!r} was due at {due}", id=id, due=due)
+
+
+class NoReviewOpen(GovernorError):
+    """The request owes no review, or has been reviewed."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"no review is open here ({status})", status=status)
+
+
 class NotInDoubt(GovernorError):
     """Only an execution in doubt can be resolved by a person."""
 

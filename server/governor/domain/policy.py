@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from governor.domain.approval import Plan, Step
+from governor.domain.gates import Gate, Window
 from governor.domain.values import Reason, Value
 
 
@@ -35,16 +36,23 @@ class Facts(Value, frozen=True, kw_only=True):
 
 
 class Verdict(Value, frozen=True, kw_only=True):
-    """The answer, the rules that gave it, and what it demands. It never defers to nobody."""
+    """The answer, the rules that gave it, and what it demands. It never defers to nobody.
+
+    `execution_window_seconds` is the time from approval to claim, where policy limits it.
+    """
 
     effect: Effect
     rules: tuple[str, ...] = ()
     reason: Reason | None = None
     plan: Plan | None = None
     policy_sha256: bytes = b""
+    gates: tuple[Gate, ...] = ()
+    windows: tuple[Window, ...] = ()
+    execution_window_seconds: int | None = None
 
     def __post_init__(self) -> None:
-        if self.effect is Effect.DEFER and (self.plan is None or not self.plan.steps):
+        asks_people = self.plan is not None and bool(self.plan.steps)
+        if self.effect is Effect.DEFER and not (asks_people or self.gates or self.windows):
             raise ValueError("a verdict defers without saying to whom")
 
 

@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from governor.domain.approval import Approval
+from governor.domain.break_glass import Review
 from governor.domain.policy import Verdict
 from governor.domain.values import AuditId, ExecutionId, Micros, Reason, RequestId, Revision, Value
 
@@ -42,6 +43,17 @@ class PendingReason(StrEnum):
     DEPENDENCY = "DEPENDENCY"
     REVALIDATION = "REVALIDATION"
     AUDIT = "AUDIT"
+    EXTERNAL_CHECK = "EXTERNAL_CHECK"
+    QUOTA = "QUOTA"
+    MANUAL_REVIEW = "MANUAL_REVIEW"
+
+
+class DependencyFailure(StrEnum):
+    """What a request does when one that it depends on ends without being executed."""
+
+    REJECT = "REJECT"
+    PROCEED = "PROCEED"
+    REVIEW = "REVIEW"
 
 
 class StaleStrategy(StrEnum):
@@ -154,19 +166,28 @@ class Content(Value, frozen=True, kw_only=True):
     execute_after: Micros | None = None
     depends_on: tuple[RequestId, ...] = ()
     execution_mode: ExecutionMode = ExecutionMode.AUTOMATIC
+    on_dependency_failure: DependencyFailure = DependencyFailure.REJECT
 
 
 class Pending(Value, frozen=True, kw_only=True):
-    """One thing a request waits for, since when, and when it resolves by itself."""
+    """One thing a request waits for, since when, and when time itself decides it.
+
+    `name` tells several of one reason apart: which check, quota or review.
+    """
 
     reason: PendingReason
     since: Micros
     until: Micros | None = None
     detail: str = ""
+    name: str = ""
 
 
 class Progress(Value, frozen=True, kw_only=True):
-    """Where a request stands: everything about it that changes."""
+    """Where a request stands: everything about it that changes.
+
+    `execute_before` is set by an approval whose policy limits the time from there to the claim.
+    `review` is the only thing that may still change once the request has ended.
+    """
 
     status: Status = Status.CREATED
     pending: tuple[Pending, ...] = ()
@@ -180,6 +201,8 @@ class Progress(Value, frozen=True, kw_only=True):
     executions: int = 0
     updated_at: Micros = Micros(0)
     approval_traceparents: tuple[str, ...] = ()
+    execute_before: Micros | None = None
+    review: Review | None = None
 
 
 class MutationRequest(Value, frozen=True, kw_only=True):
@@ -232,13 +255,22 @@ class MutationRequest(Value, frozen=True, kw_only=True):
 
     @property
     def due_at(self) -> Micros | None:
-        """When a timer must next look at it: its schedule or its expiry. None: never again."""
-        if self.progress.status not in (Status.PENDING, Status.APPROVED):
-            return None
-        if self.waits_for(PendingReason.AUDIT):
-            return None
-        moments = [p.until for p in self.progress.pending if p.until is not None]
-        return min(self.expires_at, *moments) if moments else self.expires_at
+        """When a timer must next look at it: whichever of its clocks is first. None: never again.
+
+        The clocks: its lifetime, the time to claim it after its approval, what time decides of
+        what it waits for, and the review that it owes.
+        """
+        progress, moments = self.progress, list[Micros]()
+        if progress.review is not None and progress.review.is_awaited:
+            moments.append(progress.review.due_at)
+        if progress.status in (Status.PENDING, Status.APPROVED) and not self.waits_for(
+            PendingReason.AUDIT
+        ):
+            moments.append(self.expires_at)
+            moments.extend(p.until for p in progress.pending if p.until is not None)
+            if progress.status is Status.APPROVED and progress.execute_before is not None:
+                moments.append(progress.execute_before)
+        return min(moments, default=None)
 
 
 Slot = tuple[str, str, str]

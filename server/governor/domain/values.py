@@ -36,11 +36,12 @@ class TargetKind(StrEnum):
 
 
 class Reason(Value, frozen=True, kw_only=True):
-    """A machine-readable cause with words for a person."""
+    """A machine-readable cause with words for a person. `category` groups codes, if stated."""
 
     code: str
     message: str = ""
     metadata: dict[str, str] = {}
+    category: str = ""
 
 
 class Identity(Value, frozen=True, kw_only=True):

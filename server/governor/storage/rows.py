@@ -28,6 +28,9 @@ PENDING_BITS: Final = {
     PendingReason.DEPENDENCY: 4,
     PendingReason.REVALIDATION: 8,
     PendingReason.AUDIT: 16,
+    PendingReason.EXTERNAL_CHECK: 32,
+    PendingReason.QUOTA: 64,
+    PendingReason.MANUAL_REVIEW: 128,
 }
 """What stands in `pending_mask`. A bit, once given, is never given to another reason."""
 

@@ -3,7 +3,7 @@
 from governor.domain.approval import VoteKind
 from governor.domain.execution import Execution
 from governor.domain.host_standing import HostStanding
-from governor.domain.request import Content, MutationRequest
+from governor.domain.request import Content, MutationRequest, PendingReason
 from governor.domain.values import ExecutionId, Micros, Reason, RequestId, Revision, Value
 from governor.usecases.ports import Capabilities, DecisionFilter, HostCondition, Validation
 
@@ -16,11 +16,15 @@ class Caller(Value, frozen=True, kw_only=True):
 
 
 class Submit(Value, frozen=True, kw_only=True):
-    """Ask for a mutation. `content.context.actor` is the caller."""
+    """Ask for a mutation. `content.context.actor` is the caller.
+
+    `break_glass` is why it cannot wait for its approval; None waits.
+    """
 
     request_id: str
     content: Content
     expires_at: Micros | None = None
+    break_glass: str | None = None
     validate_only: bool = False
     wait_seconds: float | None = None
 
@@ -34,14 +38,49 @@ class Submitted(Value, frozen=True, kw_only=True):
 
 
 class CastVote(Value, frozen=True, kw_only=True):
-    """Approve or reject."""
+    """Approve, review or reject; in the place of the person `on_behalf_of`, if that is set."""
 
     request_id: str
     id: RequestId
     kind: VoteKind
     digest: bytes
+    plan_digest: bytes
     etag: str = ""
     reason: Reason | None = None
+    on_behalf_of: str = ""
+
+
+class RevokeVote(Value, frozen=True, kw_only=True):
+    """Take one's own vote back."""
+
+    request_id: str
+    id: RequestId
+    reason: Reason
+    etag: str = ""
+
+
+class ResolvePending(Value, frozen=True, kw_only=True):
+    """Answer the gate `name`: it `passed`, or the request ends."""
+
+    request_id: str
+    id: RequestId
+    reason: PendingReason
+    name: str
+    digest: bytes
+    passed: bool
+    finding: Reason
+    etag: str = ""
+
+
+class ReviewBreakGlass(Value, frozen=True, kw_only=True):
+    """Say whether an emergency was one."""
+
+    request_id: str
+    id: RequestId
+    digest: bytes
+    justified: bool
+    reason: Reason
+    etag: str = ""
 
 
 class Cancel(Value, frozen=True, kw_only=True):

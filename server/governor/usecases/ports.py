@@ -12,10 +12,18 @@ from governor.domain.execution import (
     Execution,
     ExecutionStatus,
     LookupAnswer,
+    Severity,
 )
 from governor.domain.host_standing import HostStanding
 from governor.domain.policy import Facts, Verdict
-from governor.domain.request import MutationRequest, PendingReason, StateRef, Status
+from governor.domain.request import (
+    BlastRadius,
+    MutationRequest,
+    PendingReason,
+    Risk,
+    StateRef,
+    Status,
+)
 from governor.domain.values import (
     AuditId,
     ExecutionId,
@@ -119,8 +127,27 @@ class Cursor(Value, frozen=True, kw_only=True):
     id: str
 
 
+class LinkKind(StrEnum):
+    """How a request is linked to something."""
+
+    DEPENDS_ON = "DEPENDS_ON"
+    SUPERSEDES = "SUPERSEDES"
+    CORRELATION = "CORRELATION"
+    CAUSATION = "CAUSATION"
+
+
+class Link(Value, frozen=True, kw_only=True):
+    """One thing that a request is linked to: another request's id, or an id of the caller's."""
+
+    kind: LinkKind
+    id: str
+
+
 class RequestQuery(Value, frozen=True, kw_only=True):
-    """Filters that must all match; empty ones match everything. Newest first."""
+    """Filters that must all match; empty ones match everything. Newest first.
+
+    `targets` asks for what one of these can act on; `side_effect_severity` for that or worse.
+    """
 
     tenant: str
     statuses: tuple[Status, ...] = ()
@@ -130,6 +157,16 @@ class RequestQuery(Value, frozen=True, kw_only=True):
     actor: str = ""
     category: str = ""
     tag: str = ""
+    tags_any: tuple[str, ...] = ()
+    tags_all: tuple[str, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
+    risks: tuple[Risk, ...] = ()
+    blast_radii: tuple[BlastRadius, ...] = ()
+    side_effect_type: str = ""
+    side_effect_severity: Severity = Severity.UNSPECIFIED
+    link: Link | None = None
+    targets: tuple[Target, ...] = ()
+    review_open: bool = False
     submitted_from: Micros | None = None
     submitted_until: Micros | None = None
     after: Cursor | None = None
@@ -161,6 +198,8 @@ class DecisionFilter(Value, frozen=True, kw_only=True):
     actor: str = ""
     execution_id: str = ""
     include_host: bool = False
+    from_time: Micros | None = None
+    until_time: Micros | None = None
 
     def matches(self, entry: StoredEntry) -> bool:
         """Whether every stated filter holds."""

@@ -3,7 +3,7 @@
 from typing import Final, TypeVar
 
 from governance.v1 import governance_service_pb2 as wire
-from governance.v1 import mutation_pb2
+from governance.v1 import mutation_pb2, request_pb2
 from governor.domain.approval import VoteKind
 from governor.domain.errors import InvalidField
 from governor.domain.values import ExecutionId, Reason, RequestId
@@ -39,6 +39,9 @@ async def submit_mutation(
             request_id=request.request_id,
             content=submission.content(request, caller.actor),
             expires_at=submission.optional_moment(request, "expire_time"),
+            break_glass=(
+                request.break_glass.justification if request.HasField("break_glass") else None
+            ),
             validate_only=request.validate_only,
             wait_seconds=values.span_seconds(request.wait) if request.HasField("wait") else None,
         ),
@@ -58,10 +61,12 @@ async def approve(app: App, caller: Caller, request: wire.ApproveRequest) -> wir
         CastVote(
             request_id=request.request_id,
             id=RequestId(request.id),
-            kind=VoteKind.APPROVE,
+            kind=enums.VOTE_KIND.to_domain[request.meaning or request_pb2.VOTE_KIND_APPROVE],
             digest=request.request_digest,
+            plan_digest=request.plan_digest,
             etag=request.etag,
             reason=Reason(code=APPROVED, message=comment) if comment else None,
+            on_behalf_of=request.on_behalf_of,
         ),
     )
     return _changed(wire.ApproveResponse(), changed)
@@ -76,8 +81,10 @@ async def reject(app: App, caller: Caller, request: wire.RejectRequest) -> wire.
             id=RequestId(request.id),
             kind=VoteKind.REJECT,
             digest=request.request_digest,
+            plan_digest=request.plan_digest,
             etag=request.etag,
             reason=values.reason(request.reason),
+            on_behalf_of=request.on_behalf_of,
         ),
     )
     return _changed(wire.RejectResponse(), changed)

@@ -109,6 +109,36 @@ PUBLIC: Final[Mapping[type[GovernorError], Public]] = {
         reason=errors_pb2.ERROR_REASON_DEPENDENCY_FAILED,
         precondition="id",
     ),
+    errors.DependencyCycle: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_DEPENDENCY_CYCLE,
+        precondition="id",
+    ),
+    errors.PlanMismatch: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_PLAN_MISMATCH,
+        precondition="expected",
+    ),
+    errors.NoVote: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_NO_VOTE,
+        precondition="actor",
+    ),
+    errors.NotWaiting: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_NOT_WAITING,
+        precondition="name",
+    ),
+    errors.ReviewOverdue: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_REVIEW_OVERDUE,
+        precondition="id",
+    ),
+    errors.NoReviewOpen: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_NO_REVIEW_OPEN,
+        precondition="status",
+    ),
     errors.NotInDoubt: Public(
         code=grpc.StatusCode.FAILED_PRECONDITION,
         reason=errors_pb2.ERROR_REASON_NOT_IN_DOUBT,

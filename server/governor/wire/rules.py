@@ -6,7 +6,7 @@ These tables are the law and the documentation: docs/contract.md prints them.
 from collections.abc import Mapping
 from typing import Final
 
-from governance.v1 import governance_service_pb2, mutation_pb2
+from governance.v1 import governance_service_pb2, mutation_pb2, request_pb2
 from governor.wire import limits
 from governor.wire.codec import enums
 from governor.wire.codec.values import moment
@@ -47,6 +47,8 @@ REQUEST_ID: Final = Field(name="request_id", shape=ID, required=True)
 TARGET_ID: Final = Field(name="id", shape=ID, required=True)
 IF_ETAG: Final = Field(name="etag", shape=ETAG)
 SEEN_DIGEST: Final = Field(name="request_digest", shape=DIGEST, required=True)
+SEEN_PLAN: Final = Field(name="plan_digest", shape=DIGEST, required=True)
+IN_PLACE_OF: Final = Field(name="on_behalf_of", shape=ACTOR)
 COMMENT: Final = Field(name="comment", shape=TEXT)
 MIN_REVISION: Final = Field(name="min_revision", shape=REVISION)
 OF_TENANT: Final = Field(name="tenant", shape=TENANT, required=True)
@@ -100,8 +102,18 @@ REASON: Final = Rules(
         Field(name="code", shape=REASON_CODE, required=True),
         Field(name="message", shape=TEXT),
         Field(name="metadata", shape=METADATA),
+        Field(name="category", shape=REASON_CODE),
     ),
 )
+
+
+def _is_a_span(filter: governance_service_pb2.DecisionFilter) -> bool:
+    return (
+        not filter.HasField("from_time")
+        or not filter.HasField("until_time")
+        or moment(filter.from_time) < moment(filter.until_time)
+    )
+
 
 FILTER: Final = Rules(
     message=governance_service_pb2.DecisionFilter.DESCRIPTOR,
@@ -116,7 +128,23 @@ FILTER: Final = Rules(
         Field(name="actor", shape=ACTOR),
         Field(name="execution_id", shape=ID),
         Field(name="include_host", shape=Unread(words="true or false")),
+        Field(name="from_time", shape=MOMENT),
+        Field(name="until_time", shape=MOMENT),
     ),
+    relations=(Relation(name="until_time", words="must lie after from_time", holds=_is_a_span),),
+)
+
+LINK: Final = Rules(
+    message=governance_service_pb2.Link.DESCRIPTOR,
+    fields=(
+        Field(name="kind", shape=choice(enums.LINK_KIND), required=True),
+        Field(name="id", shape=ID, required=True),
+    ),
+)
+
+BREAK_GLASS: Final = Rules(
+    message=governance_service_pb2.BreakGlassUse.DESCRIPTOR,
+    fields=(Field(name="justification", shape=TEXT, required=True),),
 )
 
 
@@ -163,6 +191,8 @@ def _submit(payload_bytes_max: int) -> Rules:
             Field(name="execution_mode", shape=choice(enums.EXECUTION_MODE)),
             Field(name="validate_only", shape=Unread(words="true or false")),
             Field(name="wait", shape=WAIT),
+            Field(name="on_dependency_failure", shape=choice(enums.DEPENDENCY_FAILURE)),
+            Field(name="break_glass", shape=BREAK_GLASS),
         ),
         relations=(
             Relation(
@@ -204,6 +234,30 @@ def _names_no_version_unless_applied(
     )
 
 
+def _is_for_it(request: governance_service_pb2.ApproveRequest) -> bool:
+    return request.meaning != request_pb2.VOTE_KIND_REJECT
+
+
+_RESOLVABLE: Final = frozenset(
+    {
+        request_pb2.PENDING_REASON_EXTERNAL_CHECK,
+        request_pb2.PENDING_REASON_QUOTA,
+        request_pb2.PENDING_REASON_MANUAL_REVIEW,
+    }
+)
+
+
+def _can_be_resolved(request: governance_service_pb2.ResolvePendingRequest) -> bool:
+    return request.reason in _RESOLVABLE
+
+
+def _is_released_if_a_quota(request: governance_service_pb2.ResolvePendingRequest) -> bool:
+    return (
+        request.reason != request_pb2.PENDING_REASON_QUOTA
+        or request.outcome == governance_service_pb2.PENDING_OUTCOME_PASSED
+    )
+
+
 # --- Every request ------------------------------------------------------------------------------
 
 
@@ -214,12 +268,32 @@ def request_rules(bounds: WireLimits) -> Mapping[str, Rules]:
         "Submit": submit,
         "GetRequest": Rules(
             message=governance_service_pb2.GetRequestRequest.DESCRIPTOR,
-            fields=(TARGET_ID, MIN_REVISION),
+            fields=(
+                TARGET_ID,
+                MIN_REVISION,
+                Field(name="preview", shape=Unread(words="true or false")),
+            ),
         ),
         "ListRequests": LIST_REQUESTS,
+        "CountRequests": Rules(
+            message=governance_service_pb2.CountRequestsRequest.DESCRIPTOR,
+            fields=(OF_TENANT, MIN_REVISION),
+        ),
         "Approve": Rules(
             message=governance_service_pb2.ApproveRequest.DESCRIPTOR,
-            fields=(REQUEST_ID, TARGET_ID, IF_ETAG, SEEN_DIGEST, COMMENT),
+            fields=(
+                REQUEST_ID,
+                TARGET_ID,
+                IF_ETAG,
+                SEEN_DIGEST,
+                COMMENT,
+                SEEN_PLAN,
+                Field(name="meaning", shape=choice(enums.VOTE_KIND)),
+                IN_PLACE_OF,
+            ),
+            relations=(
+                Relation(name="meaning", words="must be APPROVE or REVIEW", holds=_is_for_it),
+            ),
         ),
         "Reject": Rules(
             message=governance_service_pb2.RejectRequest.DESCRIPTOR,
@@ -228,6 +302,29 @@ def request_rules(bounds: WireLimits) -> Mapping[str, Rules]:
                 TARGET_ID,
                 IF_ETAG,
                 SEEN_DIGEST,
+                Field(name="reason", shape=REASON, required=True),
+                SEEN_PLAN,
+                IN_PLACE_OF,
+            ),
+        ),
+        "RevokeVote": Rules(
+            message=governance_service_pb2.RevokeVoteRequest.DESCRIPTOR,
+            fields=(
+                REQUEST_ID,
+                TARGET_ID,
+                IF_ETAG,
+                Field(name="reason", shape=REASON, required=True),
+            ),
+        ),
+        "ResolvePending": RESOLVE_PENDING,
+        "ReviewBreakGlass": Rules(
+            message=governance_service_pb2.ReviewBreakGlassRequest.DESCRIPTOR,
+            fields=(
+                REQUEST_ID,
+                TARGET_ID,
+                IF_ETAG,
+                SEEN_DIGEST,
+                Field(name="justified", shape=Unread(words="true or false")),
                 Field(name="reason", shape=REASON, required=True),
             ),
         ),
@@ -308,6 +405,19 @@ LIST_REQUESTS: Final = Rules(
         Field(name="page_size", shape=number(0, limits.REQUESTS_PAGE_MAX)),
         Field(name="page_token", shape=PAGE_TOKEN),
         MIN_REVISION,
+        Field(name="tags_any", shape=Items(of=TAG, count_max=limits.TAGS_MAX, unique=True)),
+        Field(name="tags_all", shape=Items(of=TAG, count_max=limits.TAGS_MAX, unique=True)),
+        Field(name="metadata", shape=METADATA),
+        Field(name="risks", shape=Items(of=choice(enums.RISK), count_max=limits.FILTER_VALUES_MAX)),
+        Field(
+            name="blast_radii",
+            shape=Items(of=choice(enums.BLAST_RADIUS), count_max=limits.FILTER_VALUES_MAX),
+        ),
+        Field(name="side_effect_type", shape=NAME),
+        Field(name="side_effect_severity", shape=choice(enums.SEVERITY)),
+        Field(name="link", shape=LINK),
+        Field(name="waiting_for_me", shape=Unread(words="true or false")),
+        Field(name="review_open", shape=Unread(words="true or false")),
     ),
     relations=(
         Relation(
@@ -315,6 +425,28 @@ LIST_REQUESTS: Final = Rules(
             words="must lie after submitted_from",
             holds=_is_not_empty,
         ),
+    ),
+)
+
+RESOLVE_PENDING: Final = Rules(
+    message=governance_service_pb2.ResolvePendingRequest.DESCRIPTOR,
+    fields=(
+        REQUEST_ID,
+        TARGET_ID,
+        IF_ETAG,
+        SEEN_DIGEST,
+        Field(name="reason", shape=choice(enums.PENDING_REASON), required=True),
+        Field(name="name", shape=NAME, required=True),
+        Field(name="outcome", shape=choice(enums.PENDING_OUTCOME), required=True),
+        Field(name="finding", shape=REASON, required=True),
+    ),
+    relations=(
+        Relation(
+            name="reason",
+            words="must be EXTERNAL_CHECK, QUOTA or MANUAL_REVIEW",
+            holds=_can_be_resolved,
+        ),
+        Relation(name="outcome", words="must be PASSED for QUOTA", holds=_is_released_if_a_quota),
     ),
 )
 
@@ -365,6 +497,7 @@ LIST_DECISIONS: Final = Rules(
         Field(name="page_size", shape=number(0, limits.DECISIONS_PAGE_MAX)),
         Field(name="page_token", shape=PAGE_TOKEN),
         MIN_REVISION,
+        Field(name="newest_first", shape=Unread(words="true or false")),
     ),
 )
 

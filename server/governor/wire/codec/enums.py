@@ -15,12 +15,14 @@ from governance.v1 import (
     request_pb2,
 )
 from governor.domain.approval import StepMode, VoteKind
+from governor.domain.break_glass import ReviewStatus
 from governor.domain.decision import Category, Code
 from governor.domain.execution import ExecutionStatus, Severity
 from governor.domain.host_standing import HoldCode
 from governor.domain.policy import Effect
 from governor.domain.request import (
     BlastRadius,
+    DependencyFailure,
     ExecutionMode,
     PendingReason,
     Reversibility,
@@ -30,7 +32,7 @@ from governor.domain.request import (
 )
 from governor.domain.resolution import Resolution
 from governor.domain.values import TargetKind
-from governor.usecases.ports import Circuit
+from governor.usecases.ports import Circuit, LinkKind
 
 Inner = TypeVar("Inner", bound=Enum)
 Outer = TypeVar("Outer", bound=int)
@@ -80,7 +82,20 @@ PENDING_REASON: Final = EnumTable(
         PendingReason.DEPENDENCY: request_pb2.PENDING_REASON_DEPENDENCY,
         PendingReason.REVALIDATION: request_pb2.PENDING_REASON_REVALIDATION,
         PendingReason.AUDIT: request_pb2.PENDING_REASON_AUDIT,
+        PendingReason.EXTERNAL_CHECK: request_pb2.PENDING_REASON_EXTERNAL_CHECK,
+        PendingReason.QUOTA: request_pb2.PENDING_REASON_QUOTA,
+        PendingReason.MANUAL_REVIEW: request_pb2.PENDING_REASON_MANUAL_REVIEW,
     },
+)
+
+DEPENDENCY_FAILURE: Final = EnumTable(
+    request_pb2.DependencyFailure.DESCRIPTOR,
+    {
+        DependencyFailure.REJECT: request_pb2.DEPENDENCY_FAILURE_REJECT,
+        DependencyFailure.PROCEED: request_pb2.DEPENDENCY_FAILURE_PROCEED,
+        DependencyFailure.REVIEW: request_pb2.DEPENDENCY_FAILURE_REVIEW,
+    },
+    absent=DependencyFailure.REJECT,
 )
 
 STALE_STRATEGY: Final = EnumTable(
@@ -167,6 +182,17 @@ VOTE_KIND: Final = EnumTable(
     {
         VoteKind.APPROVE: request_pb2.VOTE_KIND_APPROVE,
         VoteKind.REJECT: request_pb2.VOTE_KIND_REJECT,
+        VoteKind.REVIEW: request_pb2.VOTE_KIND_REVIEW,
+    },
+)
+
+REVIEW_STATUS: Final = EnumTable(
+    request_pb2.ReviewStatus.DESCRIPTOR,
+    {
+        ReviewStatus.OPEN: request_pb2.REVIEW_STATUS_OPEN,
+        ReviewStatus.OVERDUE: request_pb2.REVIEW_STATUS_OVERDUE,
+        ReviewStatus.JUSTIFIED: request_pb2.REVIEW_STATUS_JUSTIFIED,
+        ReviewStatus.UNJUSTIFIED: request_pb2.REVIEW_STATUS_UNJUSTIFIED,
     },
 )
 
@@ -215,6 +241,7 @@ CATEGORY: Final = EnumTable(
         Category.VERSION_RESOLUTION: decision_pb2.DECISION_CATEGORY_VERSION_RESOLUTION,
         Category.EXECUTION: decision_pb2.DECISION_CATEGORY_EXECUTION,
         Category.HOST: decision_pb2.DECISION_CATEGORY_HOST,
+        Category.BREAK_GLASS: decision_pb2.DECISION_CATEGORY_BREAK_GLASS,
     },
 )
 
@@ -233,6 +260,33 @@ CIRCUIT: Final = EnumTable(
         Circuit.CLOSED: host_pb2.CIRCUIT_STATE_CLOSED,
         Circuit.OPEN: host_pb2.CIRCUIT_STATE_OPEN,
         Circuit.PROBING: host_pb2.CIRCUIT_STATE_PROBING,
+    },
+)
+
+
+LINK_KIND: Final = EnumTable(
+    governance_service_pb2.LinkKind.DESCRIPTOR,
+    {
+        LinkKind.DEPENDS_ON: governance_service_pb2.LINK_KIND_DEPENDS_ON,
+        LinkKind.SUPERSEDES: governance_service_pb2.LINK_KIND_SUPERSEDES,
+        LinkKind.CORRELATION: governance_service_pb2.LINK_KIND_CORRELATION,
+        LinkKind.CAUSATION: governance_service_pb2.LINK_KIND_CAUSATION,
+    },
+)
+
+
+class Answered(Enum):
+    """How one thing that a request waits for was answered; the domain has a bool."""
+
+    PASSED = "PASSED"
+    FAILED = "FAILED"
+
+
+PENDING_OUTCOME: Final = EnumTable(
+    governance_service_pb2.PendingOutcome.DESCRIPTOR,
+    {
+        Answered.PASSED: governance_service_pb2.PENDING_OUTCOME_PASSED,
+        Answered.FAILED: governance_service_pb2.PENDING_OUTCOME_FAILED,
     },
 )
 
@@ -278,4 +332,8 @@ TABLES: Final[tuple[EnumTable[Enum, int], ...]] = (  # type: ignore[assignment] 
     HOLD_CODE,
     CIRCUIT,
     OUTCOME_CLAIM,
+    DEPENDENCY_FAILURE,
+    REVIEW_STATUS,
+    LINK_KIND,
+    PENDING_OUTCOME,
 )

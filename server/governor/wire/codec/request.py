@@ -1,17 +1,43 @@
 """A MutationRequest as an answer to callers."""
 
+from collections.abc import Sequence
+
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
 from governance.v1 import mutation_pb2, request_pb2
-from governor.domain.approval import Approval, Requirement, Step, Vote, open_requirements
+from governor.domain.approval import (
+    Approval,
+    BreakGlass,
+    Requirement,
+    Step,
+    Target,
+    Vote,
+    open_requirements,
+)
+from governor.domain.break_glass import Review
+from governor.domain.digest import plan_digest
+from governor.domain.gates import Gate, Window
 from governor.domain.policy import Verdict
-from governor.domain.request import Content, Evidence, Intent, MutationRequest, Payload, Pending
+from governor.domain.request import (
+    Content,
+    Evidence,
+    Intent,
+    MutationRequest,
+    Payload,
+    Pending,
+    PendingReason,
+)
+from governor.domain.whom import waited_for
 from governor.usecases.commands import etag_of
 from governor.wire.codec import values
 from governor.wire.codec.enums import (
     BLAST_RADIUS,
+    DEPENDENCY_FAILURE,
     EFFECT,
     EXECUTION_MODE,
     PENDING_REASON,
     REVERSIBILITY,
+    REVIEW_STATUS,
     RISK,
     STALE_STRATEGY,
     STATUS,
@@ -30,7 +56,7 @@ def put_request(
     target.request_audit_id = request.audit_id
     target.status = STATUS.to_wire[progress.status]
     for pending in progress.pending:
-        _put_pending(target.pending.add(), pending)
+        _put_pending(target.pending.add(), request, pending)
     _put_content(target, content, with_data=with_data)
     if progress.expected_version is not None:
         target.mutation.expected_version = progress.expected_version
@@ -51,6 +77,10 @@ def put_request(
         target.revision = request.revision
         target.etag = etag_of(request)
     target.traceparent = request.traceparent
+    if progress.execute_before is not None:
+        values.put_moment(target.execute_before, progress.execute_before)
+    if progress.review is not None:
+        _put_review(target.review, progress.review)
 
 
 def _put_content(target: request_pb2.MutationRequest, content: Content, *, with_data: bool) -> None:
@@ -69,6 +99,7 @@ def _put_content(target: request_pb2.MutationRequest, content: Content, *, with_
     if content.depends_on:
         target.depends_on.extend(content.depends_on)
     target.execution_mode = EXECUTION_MODE.to_wire[content.execution_mode]
+    target.on_dependency_failure = DEPENDENCY_FAILURE.to_wire[content.on_dependency_failure]
 
 
 def _put_context(target: mutation_pb2.RuntimeContext, content: Content) -> None:
@@ -111,12 +142,14 @@ def _put_evidence(target: mutation_pb2.Evidence, evidence: Evidence) -> None:
     target.description = evidence.description
 
 
-def _put_pending(target: request_pb2.Pending, pending: Pending) -> None:
+def _put_pending(target: request_pb2.Pending, request: MutationRequest, pending: Pending) -> None:
     target.reason = PENDING_REASON.to_wire[pending.reason]
     values.put_moment(target.since_time, pending.since)
     if pending.until is not None:
         values.put_moment(target.until_time, pending.until)
     target.detail = pending.detail
+    target.name = pending.name
+    _put_targets(target.waits_for, waited_for(request, pending))
 
 
 def _put_verdict(target: request_pb2.Verdict, verdict: Verdict) -> None:
@@ -126,6 +159,29 @@ def _put_verdict(target: request_pb2.Verdict, verdict: Verdict) -> None:
     if verdict.reason is not None:
         values.put_reason(target.reason, verdict.reason)
     target.policy_sha256 = verdict.policy_sha256
+    for gate in verdict.gates:
+        _put_gate(target.gates.add(), gate)
+    for window in verdict.windows:
+        _put_window(target.windows.add(), window)
+    if verdict.execution_window_seconds is not None:
+        target.execution_window.seconds = verdict.execution_window_seconds
+
+
+def _put_gate(target: request_pb2.Gate, gate: Gate) -> None:
+    target.reason = PENDING_REASON.to_wire[PendingReason(gate.reason)]
+    target.name = gate.name
+    _put_targets(target.resolvers, gate.resolvers)
+    if gate.timeout_seconds is not None:
+        target.timeout.seconds = gate.timeout_seconds
+    target.called = gate.called
+    target.detail = gate.detail
+
+
+def _put_window(target: request_pb2.Window, window: Window) -> None:
+    target.name = window.name
+    target.opens = window.opens
+    target.lasts.seconds = window.lasts_seconds
+    target.timezone = window.timezone
 
 
 def _put_approval(target: request_pb2.Approval, approval: Approval) -> None:
@@ -134,8 +190,30 @@ def _put_approval(target: request_pb2.Approval, approval: Approval) -> None:
     target.round = approval.round
     target.open_step = approval.open_step
     for vote in approval.votes:
-        _put_vote(target.votes.add(), vote, voided=vote.round != approval.round)
+        _put_vote(target.votes.add(), vote, voided=not approval.counts(vote))
     target.open_requirements.extend(open_requirements(approval))
+    target.plan_digest = plan_digest(approval.plan, approval.round)
+    if approval.step_opened_at:
+        values.put_moment(target.step_open_time, approval.step_opened_at)
+    target.expired_requirements.extend(approval.expired)
+    target.repeat_voters = approval.plan.repeat_voters
+    if approval.break_glass is not None:
+        _put_break_glass(target.break_glass, approval.break_glass)
+
+
+def _put_break_glass(target: request_pb2.BreakGlass, broken: BreakGlass) -> None:
+    values.put_actor(target.actor, broken.by, broken.at)
+    target.justification = broken.justification
+
+
+def _put_review(target: request_pb2.Review, review: Review) -> None:
+    target.status = REVIEW_STATUS.to_wire[review.status]
+    _put_targets(target.reviewers, review.reviewers)
+    values.put_moment(target.due_time, review.due_at)
+    if review.reviewer is not None and review.reviewed_at is not None:
+        values.put_actor(target.reviewer, review.reviewer, review.reviewed_at)
+    if review.reason is not None:
+        values.put_reason(target.reason, review.reason)
 
 
 def _put_step(target: request_pb2.Step, step: Step) -> None:
@@ -147,9 +225,19 @@ def _put_step(target: request_pb2.Step, step: Step) -> None:
 
 def _put_requirement(target: request_pb2.Requirement, requirement: Requirement) -> None:
     target.id = requirement.id
-    for named in requirement.targets:
-        target.targets.add(kind=TARGET_KIND.to_wire[named.kind], name=named.name)
+    _put_targets(target.targets, requirement.targets)
     target.quorum = requirement.quorum
+    if requirement.deadline_seconds is not None:
+        target.deadline.seconds = requirement.deadline_seconds
+    target.rejections = requirement.rejections
+    target.meaning = VOTE_KIND.to_wire[requirement.meaning]
+
+
+def _put_targets(
+    target: RepeatedCompositeFieldContainer[request_pb2.Target], named: Sequence[Target]
+) -> None:
+    for one in named:
+        target.add(kind=TARGET_KIND.to_wire[one.kind], name=one.name)
 
 
 def _put_vote(target: request_pb2.Vote, vote: Vote, *, voided: bool) -> None:
@@ -161,3 +249,11 @@ def _put_vote(target: request_pb2.Vote, vote: Vote, *, voided: bool) -> None:
     if vote.reason is not None:
         values.put_reason(target.reason, vote.reason)
     target.voided = voided
+    target.plan_digest = vote.plan_digest
+    if vote.on_behalf_of is not None:
+        target.on_behalf_of = vote.on_behalf_of.person
+    if vote.revoked_at is not None:
+        values.put_moment(target.revoke_time, vote.revoked_at)
+    if vote.voided_at is not None:
+        values.put_moment(target.void_time, vote.voided_at)
+    target.void_reason = vote.void_reason

@@ -16,6 +16,7 @@ from governor.domain.values import Micros, RequestId
 from governor.wire.codec import values
 from governor.wire.codec.enums import (
     BLAST_RADIUS,
+    DEPENDENCY_FAILURE,
     EXECUTION_MODE,
     REVERSIBILITY,
     RISK,
@@ -45,6 +46,7 @@ def content(request: governance_service_pb2.SubmitRequest, actor: str) -> Conten
         execute_after=optional_moment(request, "execute_after"),
         depends_on=tuple(RequestId(id) for id in request.depends_on) if request.depends_on else (),
         execution_mode=EXECUTION_MODE.to_domain[request.execution_mode],
+        on_dependency_failure=DEPENDENCY_FAILURE.to_domain[request.on_dependency_failure],
     )
 
 

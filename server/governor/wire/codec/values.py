@@ -45,11 +45,18 @@ def put_reason(target: mutation_pb2.Reason, reason: Reason) -> None:
     target.message = reason.message
     if reason.metadata:
         target.metadata.update(reason.metadata)
+    if reason.category:
+        target.category = reason.category
 
 
 def reason(source: mutation_pb2.Reason) -> Reason:
     """The cause as it was said."""
-    return Reason(code=source.code, message=source.message, metadata=dict(source.metadata))
+    return Reason(
+        code=source.code,
+        message=source.message,
+        metadata=dict(source.metadata),
+        category=source.category,
+    )
 
 
 def put_actor(target: mutation_pb2.Actor, identity: Identity, at: Micros) -> None:
