@@ -25,6 +25,7 @@ from governor.domain.request import PendingReason, Status
 from governor.domain.values import Micros, RequestId, Revision
 from governor.storage import queries, sqlite
 from governor.storage.dialect import SqliteDialect
+from governor.storage.entry_pages import entries
 from governor.storage.errors import (
     FileRefused,
     NoSuchStore,
@@ -36,6 +37,7 @@ from governor.storage.errors import (
 )
 from governor.storage.migrate import newest
 from governor.storage.open import migrate, open_store
+from governor.storage.request_pages import requests_page
 from governor.storage.statements import Statements
 from governor.storage.transaction import Settlement, Transactions
 from governor.usecases.ports import Cursor, DecisionFilter, ExecutionQuery, RequestQuery
@@ -326,17 +328,17 @@ AFTER = Revision(5)
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (queries.requests_page(TENANT), "requests_by_tenant"),
-        (queries.requests_page(TENANT.but(statuses=(Status.PENDING,))), "requests_by_status"),
+        (requests_page(TENANT), "requests_by_tenant"),
+        (requests_page(TENANT.but(statuses=(Status.PENDING,))), "requests_by_status"),
         (
-            queries.requests_page(TENANT.but(pending_reasons=(PendingReason.APPROVAL,))),
+            requests_page(TENANT.but(pending_reasons=(PendingReason.APPROVAL,))),
             "requests_by_status",
         ),
-        (queries.requests_page(TENANT.but(state_type="t", state_id="s")), "requests_by_state"),
-        (queries.requests_page(TENANT.but(actor="a")), "requests_by_actor"),
-        (queries.requests_page(TENANT.but(category="c")), "requests_by_category"),
-        (queries.requests_page(TENANT.but(submitted_from=START)), "requests_by_tenant"),
-        (queries.requests_page(TENANT.but(tag="t")), "request_tags USING PRIMARY KEY"),
+        (requests_page(TENANT.but(state_type="t", state_id="s")), "requests_by_state"),
+        (requests_page(TENANT.but(actor="a")), "requests_by_actor"),
+        (requests_page(TENANT.but(category="c")), "requests_by_category"),
+        (requests_page(TENANT.but(submitted_from=START)), "requests_by_tenant"),
+        (requests_page(TENANT.but(tag="t")), "request_tags USING PRIMARY KEY"),
         (queries.executions_page(EXECUTIONS), "executions_by_tenant"),
         (
             queries.executions_page(EXECUTIONS.but(statuses=(ExecutionStatus.RUNNING,))),
@@ -348,22 +350,22 @@ AFTER = Revision(5)
             "executions_by_state",
         ),
         (queries.executions_of(RequestId("r")), "executions_by_request"),
-        (queries.entries(after=AFTER, limit=9, filter=None), "INTEGER PRIMARY KEY"),
-        (queries.entries(after=AFTER, limit=9, filter=FILTER), "ledger_by_tenant"),
+        (entries(after=AFTER, limit=9, filter=None), "INTEGER PRIMARY KEY"),
+        (entries(after=AFTER, limit=9, filter=FILTER), "ledger_by_tenant"),
         (
-            queries.entries(after=AFTER, limit=9, filter=FILTER.but(codes=frozenset({"claimed"}))),
+            entries(after=AFTER, limit=9, filter=FILTER.but(codes=frozenset({"claimed"}))),
             "ledger_by_tenant",
         ),
         (
-            queries.entries(after=AFTER, limit=9, filter=FILTER.but(request_ids=frozenset({"r"}))),
+            entries(after=AFTER, limit=9, filter=FILTER.but(request_ids=frozenset({"r"}))),
             "ledger_by_request",
         ),
         (
-            queries.entries(after=AFTER, limit=9, filter=FILTER.but(actor="a")),
+            entries(after=AFTER, limit=9, filter=FILTER.but(actor="a")),
             "ledger_by_actor",
         ),
         (
-            queries.entries(after=AFTER, limit=9, filter=FILTER.but(execution_id="x")),
+            entries(after=AFTER, limit=9, filter=FILTER.but(execution_id="x")),
             "ledger_by_execution",
         ),
         (queries.last_about_the_host(), "ledger_by_tenant"),
@@ -391,7 +393,7 @@ async def test_decisions_about_the_host_cost_two_bounded_ranges_and_no_sorted_te
     backend: Backend,
 ) -> None:
     """What is sorted are two pages, never the ranges they are taken from."""
-    asked = queries.entries(after=AFTER, limit=9, filter=FILTER.but(include_host=True))
+    asked = entries(after=AFTER, limit=9, filter=FILTER.but(include_host=True))
     compiled = asked.compile(
         dialect=sqlite_dialect.dialect(), compile_kwargs={"render_postcompile": True}
     )

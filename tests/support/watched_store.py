@@ -34,6 +34,7 @@ class WatchedStore:
         self.requests = self._watched(store.requests)
         self.executions = self._watched(store.executions)
         self.entries = self._watched(store.entries)
+        self.newest_entries = self._watched(store.newest_entries)
         self.host_standing = self._watched(store.host_standing)
         self.due = self._watched(store.due)
         self.next_due = self._watched(store.next_due)

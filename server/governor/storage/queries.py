@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
-    Column,
-    ColumnElement,
     Row,
     ScalarSelect,
     Select,
-    and_,
     case,
     func,
     literal,
@@ -23,14 +20,14 @@ from governor.domain.decision import Category
 from governor.domain.request import TERMINAL, Status
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
 from governor.storage import rows, tables
+from governor.storage.entry_pages import one_of
+from governor.storage.request_pages import newest_first
 from governor.usecases.ports import (
     Committed,
     Cursor,
-    DecisionFilter,
     Due,
     ExecutionQuery,
     IdempotencyKey,
-    RequestQuery,
 )
 
 _requests: Final = tables.requests.c
@@ -96,42 +93,11 @@ def earlier_answer(row: Row[Any]) -> Committed:
 # ---------------------------------------------------------------- pages
 
 
-def requests_page(query: RequestQuery) -> Select[Any]:
-    order: tuple[Column[Any], Column[Any]] = (_requests.submitted_revision, _requests.id)
-    page = select(*rows.LISTED_REQUEST).where(_requests.tenant == query.tenant)
-    if query.tag:
-        # A page of a tag is a range of the tags' own key.
-        order = (_tags.submitted_revision, _tags.request_id)
-        page = page.join(tables.request_tags, _tags.request_id == _requests.id).where(
-            _tags.tenant == query.tenant, _tags.tag == query.tag
-        )
-    statuses = query.statuses
-    if query.pending_reasons:
-        mask = sum({rows.PENDING_BITS[reason] for reason in query.pending_reasons})
-        page = page.where(_requests.pending_mask.bitwise_and(mask) != 0)
-        # Only a pending request has reasons; said aloud, it finds the index by status.
-        statuses = statuses or (Status.PENDING,)
-    if statuses:
-        page = page.where(_one_of(_requests.status, [status.value for status in statuses]))
-    for column, wanted in (
-        (_requests.state_type, query.state_type),
-        (_requests.state_id, query.state_id),
-        (_requests.actor, query.actor),
-        (_requests.category, query.category),
-    ):
-        if wanted:
-            page = page.where(column == wanted)
-    if query.submitted_from is not None:
-        page = page.where(_requests.submitted_at >= query.submitted_from)
-    if query.submitted_until is not None:
-        page = page.where(_requests.submitted_at < query.submitted_until)
-    return _newest_first(page, order, query.after, query.limit)
-
-
 def executions_page(query: ExecutionQuery) -> Select[Any]:
     page = select(_executions.body).where(_executions.tenant == query.tenant)
     if query.statuses:
-        page = page.where(_one_of(_executions.status, [status.value for status in query.statuses]))
+        statuses = [status.value for status in query.statuses]
+        page = page.where(one_of(_executions.status, statuses))
     for column, wanted in (
         (_executions.request_id, query.request_id),
         (_executions.state_type, query.state_type),
@@ -140,62 +106,7 @@ def executions_page(query: ExecutionQuery) -> Select[Any]:
         if wanted:
             page = page.where(column == wanted)
     order = (_executions.submitted_revision, _executions.id)
-    return _newest_first(page, order, query.after, query.limit)
-
-
-def _newest_first(
-    page: Select[Any],
-    order: tuple[Column[Any], Column[Any]],
-    after: Cursor | None,
-    limit: int,
-) -> Select[Any]:
-    """A cursor is a place in an order that never changes: rows written meanwhile move no page."""
-    if after is not None:
-        page = page.where(tuple_(*order) < tuple_(after.revision, after.id))
-    revision, id = order
-    return page.order_by(revision.desc(), id.desc()).limit(limit)
-
-
-# ---------------------------------------------------------------- the ledger
-
-
-def entries(
-    *, after: Revision, limit: int, until: Revision | None = None, filter: DecisionFilter | None
-) -> Select[Any]:
-    page = select(*rows.LISTED_ENTRY).where(_ledger.revision > after)
-    if until is not None:
-        page = page.where(_ledger.revision <= until)
-    if filter is None:
-        return page.order_by(_ledger.revision).limit(limit)
-    ours = page.where(and_(*_conditions(filter)))
-    ours = ours.order_by(_ledger.revision).limit(limit)
-    return _and_of_the_host(page, ours, filter, limit) if filter.include_host else ours
-
-
-def _and_of_the_host(
-    page: Select[Any], ours: Select[Any], filter: DecisionFilter, limit: int
-) -> Select[Any]:
-    """Two ranges of an index, each bounded, and then one order: `OR` would sort a whole tenant."""
-    of_the_host = page.where(and_(*_conditions(filter.but(tenant=""))))
-    of_the_host = of_the_host.order_by(_ledger.revision).limit(limit)
-    both = union_all(select(ours.subquery()), select(of_the_host.subquery())).subquery()
-    return select(both).order_by(both.c.revision).limit(limit)
-
-
-def _conditions(filter: DecisionFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [_ledger.tenant == filter.tenant]
-    if filter.request_ids:
-        conditions.append(_one_of(_ledger.request_id, sorted(filter.request_ids)))
-    if filter.categories:
-        categories = sorted(category.value for category in filter.categories)
-        conditions.append(_one_of(_ledger.category, categories))
-    if filter.codes:
-        conditions.append(_one_of(_ledger.code, sorted(filter.codes)))
-    if filter.actor:
-        conditions.append(_ledger.actor == filter.actor)
-    if filter.execution_id:
-        conditions.append(_ledger.execution_id == filter.execution_id)
-    return conditions
+    return newest_first(page, order, query.after, query.limit)
 
 
 # ---------------------------------------------------------------- what must be looked at
@@ -296,8 +207,3 @@ def last_about_the_host() -> Select[Any]:
 
 def head() -> Select[Any]:
     return select(tables.head.c.store_id, tables.head.c.size, tables.head.c.root)
-
-
-def _one_of(column: Column[Any], wanted: Sequence[str]) -> ColumnElement[bool]:
-    """Equality where there is no choice: an index then still gives the order."""
-    return column == wanted[0] if len(wanted) == 1 else column.in_(wanted)

@@ -14,7 +14,7 @@ from governor.domain.execution import Execution
 from governor.domain.host_standing import HostStanding
 from governor.domain.request import MutationRequest, PendingReason, Status
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
-from governor.storage import queries, rows
+from governor.storage import entry_pages, queries, request_pages, rows
 from governor.storage.causes import cause_name
 from governor.storage.snapshots import Snapshots
 from governor.storage.transaction import log_failure, unavailable
@@ -107,7 +107,7 @@ class Reader:
         return await self._values(queries.executions_of(id), _execution)
 
     async def requests(self, query: RequestQuery) -> tuple[MutationRequest, ...]:
-        return await self._values(queries.requests_page(query), rows.listed_request)
+        return await self._values(request_pages.requests_page(query), rows.listed_request)
 
     async def executions(self, query: ExecutionQuery) -> tuple[Execution, ...]:
         return await self._values(queries.executions_page(query), _execution)
@@ -115,7 +115,13 @@ class Reader:
     async def entries(
         self, *, after: Revision, limit: int, filter: DecisionFilter | None = None
     ) -> tuple[StoredEntry, ...]:
-        page = queries.entries(after=after, limit=limit, filter=filter)
+        page = entry_pages.entries(after=after, limit=limit, filter=filter)
+        return await self._values(page, rows.stored_entry)
+
+    async def newest_entries(
+        self, *, before: Revision | None, limit: int, filter: DecisionFilter
+    ) -> tuple[StoredEntry, ...]:
+        page = entry_pages.newest_entries(before=before, limit=limit, filter=filter)
         return await self._values(page, rows.stored_entry)
 
     async def host_standing(self) -> HostStanding:

@@ -67,6 +67,7 @@ class SqlStore:
         self.requests = reader.requests
         self.executions = reader.executions
         self.entries = reader.entries
+        self.newest_entries = reader.newest_entries
         self.host_standing = reader.host_standing
         self.due = reader.due
         self.next_due = reader.next_due

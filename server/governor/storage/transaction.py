@@ -17,6 +17,7 @@ from governor.storage import queries, rows, tables
 from governor.storage.batch import Answer, Written, write_batch
 from governor.storage.causes import cause_of
 from governor.storage.dialect import Dialect
+from governor.storage.entry_pages import entries
 from governor.storage.statements import Statements
 from governor.usecases.ports import Batch, Commit, EntryEncoder, Failpoints, Head
 
@@ -194,7 +195,7 @@ class Transactions:
                 return written.batch
             if after < written.before < until:
                 until = written.before
-        page = queries.entries(after=after, until=until, limit=_MISSED_PAGE, filter=None)
+        page = entries(after=after, until=until, limit=_MISSED_PAGE, filter=None)
         return Batch(commits=(), entries=tuple(map(rows.stored_entry, connection.execute(page))))
 
     def _one_by_one(self, connection: Connection, commits: Sequence[Commit]) -> Settlement:

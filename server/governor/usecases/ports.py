@@ -151,7 +151,8 @@ class Link(Value, frozen=True, kw_only=True):
 class RequestQuery(Value, frozen=True, kw_only=True):
     """Filters that must all match; empty ones match everything. Newest first.
 
-    `targets` asks for what one of these can act on; `side_effect_severity` for that or worse.
+    `targets` asks for what one of these can act on; `side_effect_severity` for that or worse;
+    `not_of` leaves the requests of a person out.
     """
 
     tenant: str
@@ -171,6 +172,7 @@ class RequestQuery(Value, frozen=True, kw_only=True):
     side_effect_severity: Severity = Severity.UNSPECIFIED
     link: Link | None = None
     targets: tuple[Target, ...] = ()
+    not_of: str = ""
     review_open: bool = False
     submitted_from: Micros | None = None
     submitted_until: Micros | None = None
@@ -277,6 +279,12 @@ class Store(Protocol):
         self, *, after: Revision, limit: int, filter: DecisionFilter | None = None
     ) -> tuple[StoredEntry, ...]:
         """Entries after a revision, oldest first; without a filter there are no gaps."""
+        ...
+
+    async def newest_entries(
+        self, *, before: Revision | None, limit: int, filter: DecisionFilter
+    ) -> tuple[StoredEntry, ...]:
+        """Entries before a revision, or from the end of the ledger, newest first."""
         ...
 
     async def host_standing(self) -> HostStanding:
