@@ -102,20 +102,28 @@ def _range(
         source = table
         if columns or questions:
             source = table.join(tables.requests, _requests.id == id)
-    chosen = columns or (revision.label("revision"), id.label("id"))
+    # A sum is in no index: what is sorted anyway is not looked for by its order.
+    order = revision if walked.is_ordered else revision + literal_column("0")
+    chosen = columns or (order.label("revision"), id.label("id"))
     page = select(*chosen).select_from(source).where(tenant == query.tenant, one, *questions)
+    page = _following(page, (revision, id), query.after)
     if table is not None and not walked.is_ordered:
-        page = page.distinct()  # before its limit: one request may meet many of the values
-    return newest_first(page, (revision, id), query.after, query.limit)
+        page = page.distinct()  # before the limit counts: one request may meet many of the values
+    return _newest(page, (order, id), query.limit)
 
 
 def newest_first(
     page: Select[Any], order: tuple[Column[Any], Column[Any]], after: Cursor | None, limit: int
 ) -> Select[Any]:
+    """A page of a list whose order is that of an index."""
+    return _newest(_following(page, order, after), order, limit)
+
+
+def _following(
+    page: Select[Any], order: tuple[Column[Any], Column[Any]], after: Cursor | None
+) -> Select[Any]:
     """A cursor is a place in an order that never changes: rows written meanwhile move no page."""
-    if after is not None:
-        page = page.where(tuple_(*order) < tuple_(after.revision, after.id))
-    return _newest(page, order, limit)
+    return page if after is None else page.where(tuple_(*order) < tuple_(after.revision, after.id))
 
 
 def _newest(
