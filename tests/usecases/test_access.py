@@ -13,6 +13,7 @@ from governor.usecases.access import ADMIN, APPROVER, AUDITOR, OPERATOR, ROLES, 
 from governor.usecases.commands import CaughtUp, Subscribe, WaitFor
 from governor.usecases.ports import DecisionFilter, ExecutionQuery, RequestQuery
 from governor.usecases.query import (
+    count_requests,
     get_execution,
     get_host,
     get_request,
@@ -33,6 +34,7 @@ ALLOWED: Mapping[str, str] = {
     "Submit": "submitter",
     "GetRequest": "submitter approver operator auditor admin",
     "ListRequests": "submitter approver operator auditor admin",
+    "CountRequests": "submitter approver operator auditor admin",
     "Approve": "approver",
     "Reject": "approver",
     "Cancel": "operator admin",
@@ -92,6 +94,7 @@ CALLS: Mapping[str, Call] = {
     "ListRequests": lambda s, actor: list_requests(
         s.sidecar.app, caller(actor), RequestQuery(tenant=TENANT), 0
     ),
+    "CountRequests": lambda s, actor: count_requests(s.sidecar.app, caller(actor), TENANT, 0),
     "Approve": lambda s, actor: s.sidecar.vote(actor, s.pending),
     "Reject": lambda s, actor: s.sidecar.vote(actor, s.pending, VoteKind.REJECT),
     "Cancel": lambda s, actor: s.sidecar.cancel(actor, s.pending),
@@ -115,6 +118,7 @@ CALLS: Mapping[str, Call] = {
 ABOUT_A_TENANT = {
     "Submit",
     "ListRequests",
+    "CountRequests",
     "ListExecutions",
     "ListDecisions",
     "StreamDecisions",

@@ -2,18 +2,23 @@
 
 import pytest
 
+from governor.domain.approval import VoteKind
+from governor.domain.decision import Category
 from governor.domain.errors import NotFound, RevisionAhead
 from governor.domain.execution import ExecutionStatus
-from governor.domain.request import MutationRequest, Payload, Risk, Status
+from governor.domain.request import MutationRequest, Payload, PendingReason, Risk, Status
 from governor.domain.values import ExecutionId, RequestId, Revision
 from governor.usecases.commands import Caller
 from governor.usecases.ports import Cursor, DecisionFilter, ExecutionQuery, RequestQuery
 from governor.usecases.query import (
+    count_requests,
     get_execution,
     get_request,
     list_decisions,
     list_executions,
+    list_newest_decisions,
     list_requests,
+    preview,
 )
 from tests.support.governed import Governed, caller
 from tests.support.people import AUDREY, RITA, TENANT
@@ -111,3 +116,59 @@ async def test_decisions_are_listed_oldest_first(sidecar: Governed) -> None:
 
     codes = [entry.code for entry in (*first, *rest)]
     assert codes == ["submitted", "deferred", "pending", "requested", "granted"]
+
+
+async def test_decisions_are_listed_newest_first_from_any_place(sidecar: Governed) -> None:
+    """What comes next was there before: pages do not move while the ledger grows at its end."""
+    request = await sidecar.submit(risk=Risk.HIGH)
+    filter = DecisionFilter(tenant=TENANT, request_ids=frozenset({request.id}))
+    first = await list_newest_decisions(sidecar.app, READER, filter, None, 3, 0)
+    await sidecar.approve("ann", request)
+    rest = await list_newest_decisions(sidecar.app, READER, filter, first[-1].revision, 3, 0)
+
+    codes = [entry.code for entry in (*first, *rest)]
+    assert codes == ["requested", "pending", "deferred", "submitted"]
+
+
+async def test_recent_votes_are_what_a_person_said_newest_first(sidecar: Governed) -> None:
+    one, two = [await sidecar.submit(flag=flag, risk=Risk.HIGH) for flag in ("a", "b")]
+    await sidecar.approve("ann", one)
+    await sidecar.approve("bob", two)
+    await sidecar.vote("ann", two, VoteKind.REJECT)
+
+    votes = DecisionFilter(
+        tenant=TENANT,
+        actor="ann",
+        categories=frozenset({Category.APPROVAL}),
+        codes=frozenset({"granted", "rejected"}),
+    )
+    found = await list_newest_decisions(sidecar.app, READER, votes, None, 10, 0)
+
+    said = [(entry.request_id, entry.code) for entry in found]
+    assert said == [(two.id, "rejected"), (one.id, "granted")]
+
+
+async def test_requests_are_counted_where_they_stand(sidecar: Governed) -> None:
+    await sidecar.submit(flag="a", risk=Risk.HIGH)
+    await sidecar.submit(flag="b")
+    await sidecar.quiet()
+
+    counts = await count_requests(sidecar.app, READER, TENANT, 0)
+
+    assert counts.statuses == {Status.PENDING: 1, Status.EXECUTED: 1}
+    assert counts.pending == {PendingReason.APPROVAL: 1}
+
+
+async def test_a_preview_is_what_the_host_would_say_now(sidecar: Governed) -> None:
+    """Nothing is asked about what can no longer run, and a host that is away has no opinion."""
+    request = await sidecar.submit(risk=Risk.HIGH)
+    opinion = await preview(sidecar.app, request)
+    assert opinion is not None
+    assert opinion.current_version == await sidecar.host.state_version(TENANT, request.state)
+
+    sidecar.host.is_reachable = False
+    assert await preview(sidecar.app, request) is None
+    sidecar.host.is_reachable = True
+
+    await sidecar.cancel(RITA, request)
+    assert await preview(sidecar.app, await sidecar.now(request)) is None

@@ -92,7 +92,7 @@ def replacement() -> wire.SubmitRequest:
     return request
 
 
-def decision_filter() -> wire.DecisionFilter:
+def decision_filter(**times: Any) -> wire.DecisionFilter:
     return wire.DecisionFilter(
         tenant="acme",
         mutation_request_ids=["mr-1"],
@@ -101,8 +101,7 @@ def decision_filter() -> wire.DecisionFilter:
         actor="ann",
         execution_id="ex-1",
         include_host=True,
-        from_time=moment(1),
-        until_time=moment(2),
+        **times,
     )
 
 
@@ -182,7 +181,9 @@ def good_requests() -> dict[str, Message]:
             id="mr-1", after_revision=3, timeout=Duration(seconds=1)
         ),
         "ListDecisions": wire.ListDecisionsRequest(
-            filter=decision_filter(), newest_first=True, **page
+            filter=decision_filter(from_time=moment(1), until_time=moment(2)),
+            newest_first=True,
+            **page,
         ),
         "StreamDecisions": wire.StreamDecisionsRequest(
             after_revision=0,
@@ -411,8 +412,10 @@ def test_a_bad_entry_is_told_by_its_key(place: Place) -> None:
 @pytest.mark.parametrize("place", [p for p in places() if isinstance(p.row.shape, Unset)], ids=ids)
 def test_what_must_be_unset_is_told_when_it_is_set(place: Place) -> None:
     request = good_requests()[place.rpc]
-    source = getattr(submission(), place.row.name)
     holder = place.holder(request)
+    times = decision_filter(from_time=moment(1), until_time=moment(2))
+    whole = times if isinstance(holder, wire.DecisionFilter) else submission()
+    source = getattr(whole, place.row.name)
     if isinstance(source, Message):
         getattr(holder, place.row.name).CopyFrom(source)
     else:

@@ -54,7 +54,7 @@ def submission(state: str, **fields: Any) -> wire.SubmitRequest:
     intent = mutation_pb2.Intent(category="rollout", risk=fields.pop("risk", mutation_pb2.RISK_LOW))
     return wire.SubmitRequest(
         request_id=fields.pop("request_id", f"submit-{state}"),
-        context=mutation_pb2.RuntimeContext(tenant=TENANT),
+        context=fields.pop("context", mutation_pb2.RuntimeContext(tenant=TENANT)),
         mutation=mutation_pb2.Mutation(
             type="flag.set",
             state=mutation_pb2.StateRef(type="flag", id=state),
@@ -263,7 +263,12 @@ async def test_requests_are_listed_newest_first_page_by_page(tmp_path: Path) -> 
 async def test_filters_reach_the_store(tmp_path: Path) -> None:
     async with governor(tmp_path) as sidecar:
         low = await sidecar.submit(wait=SHORTLY, tags=["a"])
-        medium = await sidecar.submit(mutation_pb2.RISK_MEDIUM, tags=["b"])
+        medium = await sidecar.submit(
+            mutation_pb2.RISK_MEDIUM,
+            tags=["b"],
+            metadata={"ticket": "2"},
+            context=mutation_pb2.RuntimeContext(tenant=TENANT, correlation_id="c-2"),
+        )
 
         async def ids(**filters: Any) -> list[str]:
             request = wire.ListRequestsRequest(tenant=TENANT, **filters)
@@ -278,6 +283,68 @@ async def test_filters_reach_the_store(tmp_path: Path) -> None:
         assert await ids(actor=ANN) == []
         assert await ids(submitted_from=low.submit_time) == [medium.id, low.id]
         assert await ids(submitted_until=low.submit_time) == []
+        assert await ids(tags_any=["a", "c"]) == [low.id]
+        assert await ids(tags_all=["a", "b"]) == []
+        assert await ids(metadata={"ticket": "2"}) == [medium.id]
+        assert await ids(metadata={"ticket": "3"}) == []
+        assert await ids(risks=[mutation_pb2.RISK_LOW]) == [low.id]
+        assert await ids(blast_radii=[mutation_pb2.BLAST_RADIUS_GLOBAL]) == []
+        assert await ids(side_effect_type="mail") == []
+        assert await ids(side_effect_severity=execution_pb2.SEVERITY_INFO) == []
+        link = wire.Link(kind=wire.LINK_KIND_CORRELATION, id="c-2")
+        assert await ids(link=link) == [medium.id]
+        assert await ids(review_open=True) == []
+
+
+async def test_a_person_lists_what_waits_for_them(tmp_path: Path) -> None:
+    """Page by page, until they have voted; what waits for others is not among it."""
+    async with governor(tmp_path) as sidecar:
+        made = [await sidecar.submit(mutation_pb2.RISK_MEDIUM) for _ in range(3)]
+        await sidecar.submit(wait=SHORTLY)
+
+        async def waiting(actor: str) -> list[str]:
+            request = wire.ListRequestsRequest(tenant=TENANT, waiting_for_me=True, page_size=1)
+            found: list[str] = []
+            while True:
+                page = await sidecar.call("ListRequests", request, actor)
+                found.extend(row.id for row in page.requests)
+                if not page.next_page_token:
+                    return found
+                request.page_token = page.next_page_token
+
+        assert await waiting(ANN) == [request.id for request in reversed(made)]
+        assert await waiting(RITA) == []
+        assert await waiting(OTTO) == []
+
+
+async def test_counts_say_how_many_requests_stand_where(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        for _ in range(2):
+            await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        await sidecar.submit(wait=SHORTLY)
+        counts = await sidecar.call("CountRequests", wire.CountRequestsRequest(tenant=TENANT))
+    assert {one.status: one.count for one in counts.statuses} == {
+        request_pb2.REQUEST_STATUS_PENDING: 2,
+        request_pb2.REQUEST_STATUS_EXECUTED: 1,
+    }
+    assert {one.reason: one.count for one in counts.pending} == {
+        request_pb2.PENDING_REASON_APPROVAL: 2
+    }
+    assert (counts.reviews_open, counts.reviews_overdue) == (0, 0)
+
+
+async def test_a_preview_is_sent_to_those_who_ask_while_the_host_answers(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        request = await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        plain = await sidecar.call("GetRequest", wire.GetRequestRequest(id=request.id))
+        asked = wire.GetRequestRequest(id=request.id, preview=True)
+        seen = await sidecar.call("GetRequest", asked)
+        sidecar.host.is_reachable = False
+        unseen = await sidecar.call("GetRequest", asked)
+    assert not plain.HasField("preview")
+    assert seen.HasField("preview")
+    assert not unseen.HasField("preview")
+    assert unseen.request.id == request.id
 
 
 async def test_executions_are_listed_page_by_page(tmp_path: Path) -> None:
@@ -334,6 +401,51 @@ async def test_a_token_of_another_list_is_refused(tmp_path: Path) -> None:
 
 
 # --- Decisions ----------------------------------------------------------------------------------
+
+
+async def test_decisions_are_listed_in_either_direction_and_within_a_time(tmp_path: Path) -> None:
+    """A token of the one direction is none of the other."""
+    of_tenant = wire.DecisionFilter(tenant=TENANT)
+    async with governor(tmp_path) as sidecar:
+        request = await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        asked = wire.ListDecisionsRequest(filter=of_tenant, page_size=2)
+        oldest = [
+            row for page in await pages(sidecar, "ListDecisions", asked) for row in page.decisions
+        ]
+        asked = wire.ListDecisionsRequest(filter=of_tenant, page_size=2, newest_first=True)
+        newest = [
+            row for page in await pages(sidecar, "ListDecisions", asked) for row in page.decisions
+        ]
+        asked = wire.ListDecisionsRequest(filter=of_tenant, page_size=2)
+        page = await sidecar.call("ListDecisions", asked, AUDREY)
+        other = wire.ListDecisionsRequest(
+            filter=of_tenant, newest_first=True, page_token=page.next_page_token
+        )
+        refusal = await sidecar.refused("ListDecisions", other, AUDREY)
+        before = wire.DecisionFilter(tenant=TENANT, until_time=request.submit_time)
+        since = wire.DecisionFilter(tenant=TENANT, from_time=request.submit_time)
+        earlier, later = [
+            (await sidecar.call("ListDecisions", wire.ListDecisionsRequest(filter=span))).decisions
+            for span in (before, since)
+        ]
+    assert oldest == newest[::-1]
+    assert refusal.info.reason == "BAD_PAGE_TOKEN"
+    assert list(earlier) == []
+    assert list(later) == oldest
+
+
+@pytest.mark.parametrize("field", ["from_time", "until_time"])
+async def test_a_stream_has_no_times(tmp_path: Path, field: str) -> None:
+    """It begins at a revision, and has no end."""
+    filter = wire.DecisionFilter(tenant=TENANT)
+    getattr(filter, field).FromSeconds(1)
+    async with governor(tmp_path) as sidecar:
+        stream: Any = sidecar.served.stub.StreamDecisions(
+            wire.StreamDecisionsRequest(filter=filter), metadata=((ACTOR_KEY, AUDREY),), timeout=10
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stream.read()
+    assert told(refused.value).fields == [f"filter.{field}"]
 
 
 async def test_decisions_travel_as_the_bytes_that_are_stored(tmp_path: Path) -> None:

@@ -429,7 +429,8 @@ class ListRequestsRequest(_message.Message):
     """
     waiting_for_me: _builtins.bool
     """True: only what the caller can act on now: votes that the open step asks of them and that they
-    have not given, and checks, quotas and reviews that they may answer.
+    have not given, checks, quotas and reviews that they may answer, and outcomes in doubt that they
+    may resolve. Never what is their own. A page may be short, or empty, without being the last.
     """
     review_open: _builtins.bool
     """True: only break-glass requests whose review is open or overdue."""
@@ -1568,11 +1569,11 @@ class DecisionFilter(_message.Message):
 
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
-        """Decided at or after. Absent: no bound."""
+        """Decided at or after. Absent: no bound. Never set for a stream, which begins at a revision."""
 
     @_builtins.property
     def until_time(self) -> _timestamp_pb2.Timestamp:
-        """Decided before. Absent: no bound."""
+        """Decided before. Absent: no bound. Never set for a stream, which has no end."""
 
     def __init__(
         self,

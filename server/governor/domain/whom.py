@@ -45,13 +45,18 @@ def acted_on_by(request: MutationRequest) -> tuple[Target, ...]:
     progress = request.progress
     if not progress.pending and progress.review is None:
         return ()
-    named = [target for pending in progress.pending for target in _who(request, pending)]
-    if progress.review is not None and progress.review.is_open:
-        named.extend(progress.review.reviewers)
-    return tuple(dict.fromkeys(named))
+    named = [target for pending in progress.pending for target in who_can_act(request, pending)]
+    return tuple(dict.fromkeys((*named, *who_reviews(request))))
 
 
-def _who(request: MutationRequest, pending: Pending) -> tuple[Target, ...]:
+def who_reviews(request: MutationRequest) -> tuple[Target, ...]:
+    """Who can give the review that the request still owes."""
+    review = request.progress.review
+    return review.reviewers if review is not None and review.is_open else ()
+
+
+def who_can_act(request: MutationRequest, pending: Pending) -> tuple[Target, ...]:
+    """Who can do something about one thing that it waits for."""
     match pending.reason:
         case PendingReason.APPROVAL:
             return waited_for(request, pending)

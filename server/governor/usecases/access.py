@@ -20,6 +20,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     "Submit": frozenset({SUBMITTER}),
     "GetRequest": _EVERYBODY,
     "ListRequests": _EVERYBODY,
+    "CountRequests": _EVERYBODY,
     "Approve": frozenset({APPROVER}),
     "Reject": frozenset({APPROVER}),
     "Cancel": frozenset({SUBMITTER, OPERATOR, ADMIN}),

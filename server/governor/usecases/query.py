@@ -1,13 +1,20 @@
 """Reading requests, executions and decisions."""
 
-from governor.domain.errors import NotFound, RevisionAhead
+from governor.domain.errors import HostUnavailable, NotFound, RevisionAhead
 from governor.domain.execution import Execution
-from governor.domain.request import MutationRequest
+from governor.domain.request import MutationRequest, Status
 from governor.domain.values import ExecutionId, RequestId, Revision
 from governor.usecases.access import authorise, authorised_request
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, HostSeen
-from governor.usecases.ports import DecisionFilter, ExecutionQuery, RequestQuery, StoredEntry
+from governor.usecases.ports import (
+    DecisionFilter,
+    ExecutionQuery,
+    RequestCounts,
+    RequestQuery,
+    StoredEntry,
+    Validation,
+)
 
 
 async def get_request(
@@ -28,6 +35,25 @@ async def list_requests(
     await reach(app, Revision(min_revision))
     authorise(app, caller, query.tenant, "ListRequests")
     return await app.store.requests(query)
+
+
+async def preview(app: App, request: MutationRequest) -> Validation | None:
+    """The host's opinion of what a request would do now; None once it can no longer do anything,
+    and when the host does not answer.
+    """
+    if request.status not in (Status.PENDING, Status.APPROVED):
+        return None
+    try:
+        return await app.host.validate(request)
+    except HostUnavailable:
+        return None
+
+
+async def count_requests(app: App, caller: Caller, tenant: str, min_revision: int) -> RequestCounts:
+    """How many requests stand where. Raises MissingRole, RevisionAhead."""
+    await reach(app, Revision(min_revision))
+    authorise(app, caller, tenant, "CountRequests")
+    return await app.store.request_counts(tenant, now=app.clock.now())
 
 
 async def get_execution(app: App, caller: Caller, id: ExecutionId, min_revision: int) -> Execution:
@@ -61,6 +87,20 @@ async def list_decisions(
     await reach(app, Revision(min_revision))
     authorise(app, caller, filter.tenant, "ListDecisions")
     return await app.store.entries(after=after, limit=limit, filter=filter)
+
+
+async def list_newest_decisions(
+    app: App,
+    caller: Caller,
+    filter: DecisionFilter,
+    before: Revision | None,
+    limit: int,
+    min_revision: int,
+) -> tuple[StoredEntry, ...]:
+    """A page, newest first. Raises MissingRole, RevisionAhead."""
+    await reach(app, Revision(min_revision))
+    authorise(app, caller, filter.tenant, "ListDecisions")
+    return await app.store.newest_entries(before=before, limit=limit, filter=filter)
 
 
 async def get_host(app: App, caller: Caller, tenant: str) -> HostSeen:

@@ -32,6 +32,8 @@ def _title(rules: Rules) -> str:
     """Its message's name, told apart where a call takes less or more of the same message."""
     if rules.name == "StateRef" and not all(row.required for row in rules.fields):
         return "StateRef, as a filter"
+    if rules.name == "DecisionFilter" and any(isinstance(r.shape, Unset) for r in rules.fields):
+        return "DecisionFilter, of a stream"
     if any(isinstance(row.shape, Unset) for row in rules.fields):
         return f"{rules.name}, as a replacement"
     return rules.name

@@ -7,19 +7,20 @@ from governance.v1 import governance_service_pb2 as wire
 from governor.domain.execution import Execution
 from governor.domain.request import MutationRequest
 from governor.domain.values import ExecutionId, RequestId, Revision
-from governor.usecases import query, watch
+from governor.usecases import inbox, query, watch
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, CaughtUp, Heartbeat, Subscribe, WaitFor
 from governor.usecases.ports import (
     Cursor,
     DecisionFilter,
     ExecutionQuery,
+    Link,
     RequestQuery,
     StoredEntry,
 )
 from governor.wire import limits
 from governor.wire.codec import enums, submission, values
-from governor.wire.codec.execution import put_execution
+from governor.wire.codec.execution import put_execution, put_validation
 from governor.wire.codec.host import put_host
 from governor.wire.codec.request import put_request
 from governor.wire.pages import PAGE_BYTES_MAX, cursor_in, listing_of, token_after
@@ -46,6 +47,9 @@ async def get_request(
     put_request(response.request, found)
     for execution in executions:
         put_execution(response.executions.add(), execution)
+    opinion = await query.preview(app, found) if request.preview else None
+    if opinion is not None:
+        put_validation(response.preview, opinion)
     return response
 
 
@@ -92,28 +96,14 @@ async def list_requests(
 ) -> wire.ListRequestsResponse:
     listing = listing_of(request, app.store.head.store_id)
     size = request.page_size or limits.REQUESTS_PAGE
-    found = await query.list_requests(
-        app,
-        caller,
-        RequestQuery(
-            tenant=request.tenant,
-            statuses=tuple(enums.STATUS.to_domain[status] for status in request.statuses),
-            pending_reasons=tuple(
-                enums.PENDING_REASON.to_domain[reason] for reason in request.pending_reasons
-            ),
-            state_type=request.state.type,
-            state_id=request.state.id,
-            actor=request.actor,
-            category=request.category,
-            tag=request.tag,
-            submitted_from=submission.optional_moment(request, "submitted_from"),
-            submitted_until=submission.optional_moment(request, "submitted_until"),
-            after=cursor_in(request.page_token, listing),
-            # One more than is shown tells whether there is another page.
-            limit=size + 1,
-        ),
-        request.min_revision,
-    )
+    # One more than is shown tells whether there is another page.
+    asked = _query(request, after=cursor_in(request.page_token, listing), limit=size + 1)
+    goes_on_after: Cursor | None = None
+    if request.waiting_for_me:
+        waiting = await inbox.waiting_for(app, caller, asked, request.min_revision)
+        found, goes_on_after = waiting.requests, waiting.goes_on_after
+    else:
+        found = await query.list_requests(app, caller, asked, request.min_revision)
     response = wire.ListRequestsResponse()
 
     def add(one: MutationRequest) -> int:
@@ -124,8 +114,56 @@ async def list_requests(
     shown = _fill(found[:size], add)
     if shown < len(found):
         last = found[shown - 1]
-        cursor = Cursor(revision=last.submitted_revision, id=last.id)
-        response.next_page_token = token_after(cursor, listing)
+        goes_on_after = Cursor(revision=last.submitted_revision, id=last.id)
+    if goes_on_after is not None:
+        response.next_page_token = token_after(goes_on_after, listing)
+    return response
+
+
+def _query(request: wire.ListRequestsRequest, *, after: Cursor | None, limit: int) -> RequestQuery:
+    link = request.link
+    return RequestQuery(
+        tenant=request.tenant,
+        statuses=tuple(enums.STATUS.to_domain[status] for status in request.statuses),
+        pending_reasons=tuple(
+            enums.PENDING_REASON.to_domain[reason] for reason in request.pending_reasons
+        ),
+        state_type=request.state.type,
+        state_id=request.state.id,
+        actor=request.actor,
+        category=request.category,
+        tag=request.tag,
+        tags_any=tuple(request.tags_any),
+        tags_all=tuple(request.tags_all),
+        metadata=tuple(sorted(request.metadata.items())),
+        risks=tuple(enums.RISK.to_domain[risk] for risk in request.risks),
+        blast_radii=tuple(enums.BLAST_RADIUS.to_domain[one] for one in request.blast_radii),
+        side_effect_type=request.side_effect_type,
+        side_effect_severity=enums.SEVERITY.to_domain[request.side_effect_severity],
+        link=Link(kind=enums.LINK_KIND.to_domain[link.kind], id=link.id)
+        if request.HasField("link")
+        else None,
+        review_open=request.review_open,
+        submitted_from=submission.optional_moment(request, "submitted_from"),
+        submitted_until=submission.optional_moment(request, "submitted_until"),
+        after=after,
+        limit=limit,
+    )
+
+
+async def count_requests(
+    app: App, caller: Caller, request: wire.CountRequestsRequest
+) -> wire.CountRequestsResponse:
+    counts = await query.count_requests(app, caller, request.tenant, request.min_revision)
+    response = wire.CountRequestsResponse(
+        reviews_open=counts.reviews_open, reviews_overdue=counts.reviews_overdue
+    )
+    for status in sorted(counts.statuses):
+        count = counts.statuses[status]
+        response.statuses.add(status=enums.STATUS.to_wire[status], count=count)
+    for reason in sorted(counts.pending):
+        count = counts.pending[reason]
+        response.pending.add(reason=enums.PENDING_REASON.to_wire[reason], count=count)
     return response
 
 
@@ -167,14 +205,13 @@ async def list_decisions(app: App, caller: Caller, request: wire.ListDecisionsRe
     listing = listing_of(request, app.store.head.store_id)
     size = request.page_size or limits.DECISIONS_PAGE
     cursor = cursor_in(request.page_token, listing)
-    found = await query.list_decisions(
-        app,
-        caller,
-        _filter(request.filter),
-        Revision(cursor.revision if cursor else 0),
-        size + 1,
-        request.min_revision,
-    )
+    filter, least = _filter(request.filter), request.min_revision
+    place = Revision(cursor.revision) if cursor else None
+    if request.newest_first:
+        found = await query.list_newest_decisions(app, caller, filter, place, size + 1, least)
+    else:
+        start = place or Revision(0)
+        found = await query.list_decisions(app, caller, filter, start, size + 1, least)
     shown = _fill(found[:size], lambda entry: len(entry.data))
     token = ""
     if shown < len(found):
@@ -222,6 +259,8 @@ def _filter(source: wire.DecisionFilter) -> DecisionFilter:
         actor=source.actor,
         execution_id=source.execution_id,
         include_host=source.include_host,
+        from_time=submission.optional_moment(source, "from_time"),
+        until_time=submission.optional_moment(source, "until_time"),
     )
 
 

@@ -42,6 +42,7 @@ CALLS: Final[Sequence[Unary]] = (
     Unary(name="Submit", request=wire.SubmitRequest, handle=changing.submit_mutation),
     Unary(name="GetRequest", request=wire.GetRequestRequest, handle=reading.get_request),
     Unary(name="ListRequests", request=wire.ListRequestsRequest, handle=reading.list_requests),
+    Unary(name="CountRequests", request=wire.CountRequestsRequest, handle=reading.count_requests),
     Unary(name="Approve", request=wire.ApproveRequest, handle=changing.approve),
     Unary(name="Reject", request=wire.RejectRequest, handle=changing.reject),
     Unary(name="Cancel", request=wire.CancelRequest, handle=changing.cancel_request),

@@ -4,6 +4,7 @@ These tables are the law and the documentation: docs/contract.md prints them.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from governance.v1 import governance_service_pb2, mutation_pb2, request_pb2
@@ -132,6 +133,12 @@ FILTER: Final = Rules(
         Field(name="until_time", shape=MOMENT),
     ),
     relations=(Relation(name="until_time", words="must lie after from_time", holds=_is_a_span),),
+)
+
+_TIMELESS: Final = Unset(words="must be unset: a stream begins at a revision, and has no end")
+FILTER_OF_A_STREAM: Final = replace(
+    FILTER.but(Field(name="from_time", shape=_TIMELESS), Field(name="until_time", shape=_TIMELESS)),
+    relations=(),
 )
 
 LINK: Final = Rules(
@@ -505,7 +512,7 @@ STREAM_DECISIONS: Final = Rules(
     message=governance_service_pb2.StreamDecisionsRequest.DESCRIPTOR,
     fields=(
         Field(name="after_revision", shape=REVISION),
-        Field(name="filter", shape=FILTER, required=True),
+        Field(name="filter", shape=FILTER_OF_A_STREAM, required=True),
         Field(
             name="heartbeat_interval",
             shape=span(limits.HEARTBEAT_SECONDS_MIN, limits.HEARTBEAT_SECONDS_MAX),

@@ -95,7 +95,9 @@ def evidence(source: mutation_pb2.Evidence) -> Evidence:
 
 
 def optional_moment(
-    request: governance_service_pb2.SubmitRequest | governance_service_pb2.ListRequestsRequest,
+    request: governance_service_pb2.SubmitRequest
+    | governance_service_pb2.ListRequestsRequest
+    | governance_service_pb2.DecisionFilter,
     field: str,
 ) -> Micros | None:
     """The moment in a field that may be absent."""

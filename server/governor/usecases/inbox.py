@@ -1,0 +1,117 @@
+"""What waits for the caller: the requests that they can do something about now."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from governor.domain.approval import Target
+from governor.domain.request import MutationRequest, Pending, PendingReason
+from governor.domain.values import Identity, Revision, TargetKind, Value
+from governor.domain.whom import who_can_act, who_reviews
+from governor.usecases.access import ADMIN, APPROVER, AUDITOR, OPERATOR, authorise
+from governor.usecases.app import App
+from governor.usecases.commands import Caller
+from governor.usecases.ports import Cursor, RequestQuery
+from governor.usecases.query import reach
+
+INBOX_PAGES_MAX: Final = 8
+"""How many pages are read to fill one. Then a page is short, and says where the next goes on."""
+
+_RESOLVING: Final = frozenset({OPERATOR, ADMIN, "checker"})
+_ROLES: Final[Mapping[PendingReason, frozenset[str]]] = {
+    PendingReason.APPROVAL: frozenset({APPROVER}),
+    PendingReason.EXTERNAL_CHECK: _RESOLVING,
+    PendingReason.QUOTA: _RESOLVING,
+    PendingReason.MANUAL_REVIEW: _RESOLVING,
+    PendingReason.AUDIT: frozenset({OPERATOR, ADMIN}),
+}
+"""One of these roles is needed to do something about the reason; about the others nobody can."""
+
+_REVIEWING: Final = frozenset({APPROVER, AUDITOR})
+
+
+class Inbox(Value, frozen=True, kw_only=True):
+    """A page; `goes_on_after` is set when it is short without being the last."""
+
+    requests: tuple[MutationRequest, ...]
+    goes_on_after: Cursor | None = None
+
+
+async def waiting_for(app: App, caller: Caller, query: RequestQuery, min_revision: int) -> Inbox:
+    """What of the query waits for the caller, newest first, without payload data.
+
+    Raises MissingRole, RevisionAhead.
+    """
+    await reach(app, Revision(min_revision))
+    identity = authorise(app, caller, query.tenant, "ListRequests")
+    voices = (identity,)
+    query = query.but(targets=targets_of(voices), not_of=identity.person)
+    found: list[MutationRequest] = []
+    for _ in range(INBOX_PAGES_MAX):
+        page = await app.store.requests(query)
+        found.extend(request for request in page if can_act(request, voices))
+        if len(page) < query.limit or len(found) >= query.limit:
+            return Inbox(requests=tuple(found[: query.limit]))
+        last = page[-1]
+        query = query.but(after=Cursor(revision=last.submitted_revision, id=last.id))
+    return Inbox(requests=tuple(found), goes_on_after=query.after)
+
+
+def targets_of(voices: Iterable[Identity]) -> tuple[Target, ...]:
+    """Everything that names one of them."""
+    found: list[Target] = []
+    for voice in voices:
+        names = (voice.id, voice.person)
+        found.extend(Target(kind=TargetKind.ACTOR, name=name) for name in names)
+        found.extend(Target(kind=TargetKind.ROLE, name=name) for name in sorted(voice.roles))
+        found.extend(Target(kind=TargetKind.GROUP, name=name) for name in sorted(voice.groups))
+    return tuple(dict.fromkeys(found))
+
+
+def can_act(request: MutationRequest, voices: Sequence[Identity]) -> bool:
+    """Whether the first of the voices can do something about a request, in whichever place.
+
+    Nobody does about their own. Only votes are given in somebody else's place.
+    """
+    own = voices[0]
+    if own.person == request.requester:
+        return False
+    if _is_named(own, who_reviews(request)) and not own.roles.isdisjoint(_REVIEWING):
+        return True
+    return any(_can_act_on(request, pending, voices) for pending in request.progress.pending)
+
+
+def _can_act_on(request: MutationRequest, pending: Pending, voices: Sequence[Identity]) -> bool:
+    own, asked = voices[0], who_can_act(request, pending)
+    if pending.reason is PendingReason.APPROVAL:
+        voted = _who_voted(request)
+        return own.person not in voted and any(
+            voice.person not in voted and _may(voice, pending) and _is_named(voice, asked)
+            for voice in voices
+        )
+    return _may(own, pending) and _is_named(own, asked)
+
+
+def _may(voice: Identity, pending: Pending) -> bool:
+    return not voice.roles.isdisjoint(_ROLES.get(pending.reason, frozenset()))
+
+
+def _who_voted(request: MutationRequest) -> frozenset[str]:
+    """The persons whose vote the plan does not take again, and the requester, whose it never takes.
+
+    A vote in somebody's place is the vote of both.
+    """
+    approval = request.progress.approval
+    if approval is None:
+        return frozenset({request.requester})
+    given = (
+        vote
+        for vote in approval.current_votes()
+        if not approval.plan.repeat_voters or vote.step == approval.open_step
+    )
+    votes = ((vote.voter, vote.on_behalf_of) for vote in given)
+    persons = {voice.person for both in votes for voice in both if voice is not None}
+    return frozenset({request.requester, *persons})
+
+
+def _is_named(voice: Identity, targets: Sequence[Target]) -> bool:
+    return not set(targets_of((voice,))).isdisjoint(targets)
