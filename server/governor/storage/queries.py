@@ -25,6 +25,7 @@ from governor.usecases.ports import (
     Committed,
     Cursor,
     DecisionFilter,
+    Due,
     ExecutionQuery,
     IdempotencyKey,
     RequestQuery,
@@ -198,13 +199,12 @@ def _conditions(filter: DecisionFilter) -> list[ColumnElement[bool]]:
 # ---------------------------------------------------------------- what must be looked at
 
 
-def due(*, until: Micros, limit: int) -> Select[Any]:
-    return (
-        select(_requests.id)
-        .where(_requests.due_at <= until)
-        .order_by(_requests.due_at, _requests.id)
-        .limit(limit)
-    )
+def due(*, until: Micros, limit: int, after: Due | None = None) -> Select[Any]:
+    order = (_requests.due_at, _requests.id)
+    page = select(_requests.id, _requests.due_at).where(_requests.due_at <= until)
+    if after is not None:
+        page = page.where(tuple_(*order) > tuple_(after.at, after.id))
+    return page.order_by(*order).limit(limit)
 
 
 def next_due() -> Select[Any]:

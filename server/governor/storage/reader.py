@@ -22,6 +22,7 @@ from governor.usecases.ports import (
     Committed,
     Cursor,
     DecisionFilter,
+    Due,
     ExecutionQuery,
     IdempotencyKey,
     RequestQuery,
@@ -120,9 +121,9 @@ class Reader:
         found = await self._select(queries.host_standing())
         return rows.host_standing_of(found[0] if found else None)
 
-    async def due(self, *, until: Micros, limit: int) -> tuple[RequestId, ...]:
-        found = await self._select(queries.due(until=until, limit=limit))
-        return tuple(row.id for row in found)
+    async def due(self, *, until: Micros, limit: int, after: Due | None = None) -> tuple[Due, ...]:
+        found = await self._select(queries.due(until=until, limit=limit, after=after))
+        return tuple(Due(at=Micros(row.due_at), id=row.id) for row in found)
 
     async def next_due(self) -> Micros | None:
         ((moment,),) = await self._select(queries.next_due())

@@ -127,6 +127,13 @@ class Cursor(Value, frozen=True, kw_only=True):
     id: str
 
 
+class Due(Value, frozen=True, kw_only=True):
+    """A request at its place in the order of what falls due."""
+
+    at: Micros
+    id: RequestId
+
+
 class LinkKind(StrEnum):
     """How a request is linked to something."""
 
@@ -263,8 +270,10 @@ class Store(Protocol):
         """Whether the host is trusted, as last committed."""
         ...
 
-    async def due(self, *, until: Micros, limit: int) -> tuple[RequestId, ...]:
-        """Requests whose due_at is not later than `until`, earliest first."""
+    async def due(self, *, until: Micros, limit: int, after: Due | None = None) -> tuple[Due, ...]:
+        """Requests whose due_at is not later than `until`, earliest first; a page of them, which
+        begins after the place `after` in that order.
+        """
         ...
 
     async def next_due(self) -> Micros | None:
