@@ -1,11 +1,12 @@
 """The clocks of a request: what time decides, and in which order. One table, a line for each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from governor.domain.request import MutationRequest, PendingReason, Status
+from governor.domain.gating import GATED, gate_timed_out
+from governor.domain.request import MutationRequest, Pending, PendingReason, Status
 from governor.domain.values import Micros, Value
-from governor.domain.workflow import Advance, expired, reason_resolved
+from governor.domain.workflow import Advance, execution_window_passed, expired, reason_resolved
 
 Moment = Callable[[MutationRequest], Micros | None]
 """When the clock rings for a request as it stands; None while it does not run."""
@@ -45,16 +46,30 @@ def first_moment(request: MutationRequest) -> Micros | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def _until(request: MutationRequest, *reasons: PendingReason) -> Micros | None:
+def _gate_runs_out(request: MutationRequest, now: Micros) -> Advance:
+    first = min(_timed(request, GATED), key=lambda pending: pending.until or 0)
+    return gate_timed_out(request, first, now=now)
+
+
+def _until(request: MutationRequest, reasons: Collection[PendingReason]) -> Micros | None:
     """The first moment at which time decides one of these reasons."""
     if not _may_expire(request):
         return None
-    moments = (
-        pending.until
+    moments = (pending.until for pending in _timed(request, reasons) if pending.until is not None)
+    return min(moments, default=None)
+
+
+def _timed(request: MutationRequest, reasons: Collection[PendingReason]) -> list[Pending]:
+    """What it waits for among these reasons that time decides."""
+    return [
+        pending
         for pending in request.progress.pending
         if pending.reason in reasons and pending.until is not None
-    )
-    return min(moments, default=None)
+    ]
+
+
+def _execution_window(request: MutationRequest) -> Micros | None:
+    return request.progress.execute_before if request.status is Status.APPROVED else None
 
 
 def _may_expire(request: MutationRequest) -> bool:
@@ -71,8 +86,18 @@ CLOCKS: Final[Sequence[Clock]] = (
         ring=lambda request, now: expired(request, now=now),
     ),
     Clock(
+        name="execution window",
+        moment=_execution_window,
+        ring=lambda request, now: execution_window_passed(request, now=now),
+    ),
+    Clock(
+        name="gates",
+        moment=lambda request: _until(request, GATED),
+        ring=_gate_runs_out,
+    ),
+    Clock(
         name="schedule",
-        moment=lambda request: _until(request, PendingReason.SCHEDULE),
+        moment=lambda request: _until(request, {PendingReason.SCHEDULE}),
         ring=lambda request, now: reason_resolved(request, PendingReason.SCHEDULE, now=now),
     ),
 )
