@@ -22,6 +22,7 @@ from governor.domain.request import (
     Intent,
     MutationRequest,
     Payload,
+    PendingReason,
     Risk,
     RuntimeContext,
     StateRef,
@@ -31,6 +32,7 @@ from governor.storage.open import open_store
 from governor.usecases import cancel as canceling
 from governor.usecases import execute as executing
 from governor.usecases import resolve as resolving
+from governor.usecases import resolve_pending as answering
 from governor.usecases import submit as submitting
 from governor.usecases import supersede as superseding
 from governor.usecases import trust as trusting
@@ -44,6 +46,7 @@ from governor.usecases.commands import (
     Changed,
     Execute,
     ResolveExecution,
+    ResolvePending,
     Submit,
     Submitted,
     Supersede,
@@ -334,6 +337,30 @@ class Governed:
 
     async def reject(self, voter: str, request: MutationRequest) -> MutationRequest:
         return (await self.vote(voter, request, VoteKind.REJECT)).request
+
+    async def answer_gate(
+        self,
+        actor: str,
+        request: MutationRequest,
+        name: str,
+        *,
+        passed: bool = True,
+        key: str | None = None,
+        **options: Any,
+    ) -> MutationRequest:
+        """Answers the check, quota or review of that name that `request` waits for."""
+        reasons = [one.reason for one in request.progress.pending if one.name == name]
+        plain = ResolvePending(
+            request_id=key or self.next_key(),
+            id=request.id,
+            reason=reasons[0] if reasons else PendingReason.EXTERNAL_CHECK,
+            name=name,
+            digest=request.progress.digest,
+            passed=passed,
+            finding=Reason(code="LOOKED", message="looked"),
+        )
+        command = plain.but(**options)
+        return (await answering.resolve_pending(self.app, caller(actor), command)).request
 
     async def cancel(
         self, actor: str, request: MutationRequest, *, key: str | None = None, **options: Any

@@ -185,21 +185,21 @@ def dependencies_ended(
 
     Raises IllegalTransition unless the request waits for a dependency.
     """
-    named = ", ".join(f"{id} ended as {status}" for id, status in failed.items())
     facts = {"failed": ",".join(failed)} if failed else {}
     match request.content.on_dependency_failure:
         case DependencyFailure.REJECT if failed:
             on, status = next(iter(failed.items()))
             return dependency_failed(request, on=on, status=status, now=now)
         case DependencyFailure.REVIEW if failed:
-            added: tuple[Pending, ...] = (dependency_review(named, now),)
+            added: tuple[Pending, ...] = (dependency_review(failed, now),)
         case _:
             added = ()
     return released(request, PendingReason.DEPENDENCY, now=now, added=added, facts=facts)
 
 
-def dependency_review(detail: str, now: Micros) -> Pending:
+def dependency_review(failed: Mapping[RequestId, Status], now: Micros) -> Pending:
     """A person says whether to go on without what was to be executed first."""
+    detail = ", ".join(f"{id} ended as {status}" for id, status in failed.items())
     return Pending(
         reason=PendingReason.MANUAL_REVIEW, since=now, detail=detail, name=DEPENDENCY_REVIEW
     )
