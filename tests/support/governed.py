@@ -39,6 +39,7 @@ from governor.usecases import trust as trusting
 from governor.usecases import vote as voting
 from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
+from governor.usecases.checks import Checking
 from governor.usecases.commands import (
     Caller,
     Cancel,
@@ -69,6 +70,7 @@ from tests.support.builders import (
 )
 from tests.support.people import RITA, TENANT, PlainDirectory, PlainPolicy
 from tests.support.recording import RecordingTracing
+from tests.support.scripted_checks import ScriptedChecks
 from tests.support.scripted_host import ScriptedHost
 from tests.support.watched_store import WatchedStore
 
@@ -116,6 +118,7 @@ class Governed:
         self.policy = PlainPolicy()
         self.directory = PlainDirectory()
         self.tracing = RecordingTracing()
+        self.checks: ScriptedChecks = beside.checks if beside else ScriptedChecks()
         self._ends: deque[_End] = deque()
         self.is_dead = asyncio.Event()
         self.app: App
@@ -124,6 +127,7 @@ class Governed:
         self.executions: ExecutionManager
         self.timers: Timers
         self.dependencies: Dependencies
+        self.checking: Checking
         self.adoption: Adoption
 
     # --- Its lives ------------------------------------------------------------------------------
@@ -144,10 +148,11 @@ class Governed:
         )
         waiters = Waiters(waiters_max=self._limits.waiters_max)
         self.standing = Standing()
-        self.executions, self.timers, self.dependencies, self.adoption = (
+        self.executions, self.timers, self.dependencies, self.checking, self.adoption = (
             ExecutionManager(),
             Timers(),
             Dependencies(),
+            Checking(),
             Adoption(),
         )
         self.app = App(
@@ -162,6 +167,7 @@ class Governed:
             standing=self.standing,
             waiters=waiters,
             tail=tail,
+            checks=self.checks,
             limits=self._limits,
             failpoints=self._pass_by,
         )
@@ -170,8 +176,14 @@ class Governed:
         self.standing.attach(self.app)
         self.executions.attach(self.app)
         self.dependencies.attach(self.app)
+        self.checking.attach(self.app)
         self.timers.attach(self.app)
-        self.adoption.attach(self.app, self.executions.take_up, self.dependencies.take_up)
+        self.adoption.attach(
+            self.app,
+            self.executions.take_up,
+            self.dependencies.take_up,
+            self.checking.take_up,
+        )
 
     async def start(self) -> None:
         """Takes up what a former life left."""
@@ -193,6 +205,7 @@ class Governed:
         self.app.tail.close()
         await self.adoption.stop()
         await self.timers.stop()
+        await self.checking.stop()
         await self.dependencies.stop()
         await self.executions.drain(0)
         await self.standing.stop()

@@ -237,6 +237,22 @@ class Requesting(Section):
     )
 
 
+class Checking(Section):
+    """How the services are called that answer checks; policy says where each is, and for how long."""
+
+    checks_running_max: Count = Field(
+        default=_LIMITS.checks_running_max, description="How many checks are asked for at once."
+    )
+    check_pause_seconds_initial: Seconds = Field(
+        default=_LIMITS.check_pause_seconds_initial,
+        description="The first pause before a service that gave no answer is asked again; the "
+        "pauses grow at random from there, until the check's own time is up.",
+    )
+    check_pause_seconds_max: Seconds = Field(
+        default=_LIMITS.check_pause_seconds_max, description="The longest such pause."
+    )
+
+
 class Executing(Section):
     """How approved requests are carried out in the host."""
 
@@ -316,6 +332,7 @@ SECTIONS: tuple[type[Section], ...] = (
     Hosting,
     Deciding,
     Requesting,
+    Checking,
     Executing,
     Streaming,
     Operating,
