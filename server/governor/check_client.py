@@ -1,4 +1,4 @@
-"""The calls to the outside services that answer checks: GovernanceCheck, one channel per service."""
+"""The calls to the services that answer checks: GovernanceCheck, one channel for each address."""
 
 import asyncio
 import logging

@@ -238,7 +238,7 @@ class Requesting(Section):
 
 
 class Checking(Section):
-    """How the services are called that answer checks; policy says where each is, and for how long."""
+    """How the services are called that answer checks; policy says where each of them is."""
 
     checks_running_max: Count = Field(
         default=_LIMITS.checks_running_max, description="How many checks are asked for at once."
