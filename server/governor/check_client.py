@@ -51,9 +51,14 @@ class CheckClient:
     """
 
     def __init__(
-        self, find: Callable[[str], CheckService | None], *, telemetry: Telemetry = OFF
+        self,
+        find: Callable[[str], CheckService | None],
+        *,
+        telemetry: Telemetry = OFF,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
         self._find = find
+        self._message_bytes_max = message_bytes_max
         self._telemetry = telemetry
         self._channels: dict[tuple[str, bytes | None], grpc.aio.Channel] = {}
 
@@ -109,7 +114,7 @@ class CheckClient:
                 oldest = next(iter(self._channels))
                 await self._channels.pop(oldest).close()
             tls = HostTls(ca=service.tls_ca) if service.tls_ca is not None else None
-            self._channels[key] = open_channel(service.target, tls, MESSAGE_BYTES_MAX)
+            self._channels[key] = open_channel(service.target, tls, self._message_bytes_max)
         return self._channels[key]
 
 

@@ -53,6 +53,12 @@ class CheckTable(StrictModel):
     def _is_called_or_not(self) -> Self:
         if self.address is None and self.tls_ca_file is not None:
             raise ValueError("tls_ca_file is for the connection to an address, and none is set")
+        if (
+            self.address is not None
+            and self.tls_ca_file is None
+            and not parse_listener(self.address).is_local
+        ):
+            raise ValueError(f"{self.address} is on another machine and needs tls_ca_file")
         return self
 
 

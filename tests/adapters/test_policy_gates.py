@@ -61,6 +61,7 @@ def refusal(path: Path, text: str) -> str:
         (CHECK + "resolvers = ['owner']", "resolvers[0]: must be actor:NAME, role:NAME or"),
         (CHECK + "retries = 3", "check[0] ('calendar').retries: there is no such key"),
         (CHECK + "address = 'h:1'\ntls_ca_file = '/none'", "/none: No such file"),
+        (CHECK + "address = 'h:1'", "h:1 is on another machine and needs tls_ca_file"),
         (QUOTA + "refresh_seconds = 0", "refresh_seconds: should be greater than or equal to 1"),
         (WINDOW.replace("480", "0"), "lasts_minutes: should be greater than or equal to 1"),
         (WINDOW.replace("480", "44641"), "lasts_minutes: should be less than or equal"),

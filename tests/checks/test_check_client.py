@@ -58,7 +58,7 @@ class Service:
 async def served(folder: Path, name: str = "check") -> AsyncIterator[tuple[Service, CheckService]]:
     """A server on a socket of its own, and where policy would say it is."""
     service, server = Service(), grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(service.answer)
+    handler: Any = grpc.unary_unary_rpc_method_handler(service.answer)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("governance.v1.GovernanceCheck", {"Check": handler}),)
     )
@@ -82,7 +82,9 @@ async def connected(
             await client.close()
 
 
-def answered(outcome: wire.CheckOutcome, code: str = "", message: str = "") -> wire.CheckResponse:
+def answered(
+    outcome: "wire.CheckOutcome.ValueType", code: str = "", message: str = ""
+) -> wire.CheckResponse:
     reason = mutation_pb2.Reason(code=code, message=message)
     return wire.CheckResponse(outcome=outcome, reason=reason if code else None)
 
@@ -111,7 +113,7 @@ async def test_the_service_sees_the_request_whole(tmp_path: Path) -> None:
     ],
 )
 async def test_each_answer_is_read_as_what_it_is(
-    tmp_path: Path, outcome: wire.CheckOutcome, code: str, expected: CheckOutcome
+    tmp_path: Path, outcome: "wire.CheckOutcome.ValueType", code: str, expected: CheckOutcome
 ) -> None:
     async with connected(tmp_path) as (client, service):
         service.reply = answered(outcome, code)
@@ -156,7 +158,7 @@ async def test_a_service_that_is_not_there_has_no_answer(tmp_path: Path) -> None
 
 
 async def test_a_check_that_policy_does_not_know_has_nobody_to_ask() -> None:
-    client = CheckClient({}.get)
+    client = CheckClient(dict[str, CheckService]().get)
     assert (await client.ask("scan", REQUEST)).outcome is CheckOutcome.NOBODY
     await client.close()
 
@@ -228,7 +230,7 @@ async def test_over_tls_only_whom_the_authority_knows_is_believed(
     authority.issue("server", common="server", alternatives="DNS:localhost")
     service, server = Service(), grpc.aio.server()
     service.reply = answered(wire.CHECK_OUTCOME_PASSED)
-    handler = grpc.unary_unary_rpc_method_handler(service.answer)
+    handler: Any = grpc.unary_unary_rpc_method_handler(service.answer)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("governance.v1.GovernanceCheck", {"Check": handler}),)
     )

@@ -2,6 +2,7 @@
 
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ class Waiting:
         if gates or steps:
             self.sidecar.policy.rules = (*self.sidecar.policy.rules, deferring)
         self.sidecar.checks.say(LATER)
-        fields: dict[str, object] = {"mutation_type": "gated.set", "flag": "gated"}
+        fields: dict[str, Any] = {"mutation_type": "gated.set", "flag": "gated"}
         if "SCHEDULE" in self.reasons:
             fields["execute_after"] = in_seconds(self.sidecar, SCHEDULED_SECONDS)
         if "DEPENDENCY" in self.reasons:

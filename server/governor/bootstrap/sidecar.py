@@ -72,7 +72,11 @@ async def _start(
     open_parts.push_async_callback(close_in_time, "store", store.close)
     host = host_of(settings, telemetry)
     open_parts.push_async_callback(close_in_time, "host", host.close)
-    checks = CheckClient(policy.check_service, telemetry=telemetry)
+    checks = CheckClient(
+        policy.check_service,
+        telemetry=telemetry,
+        message_bytes_max=settings.host_message_bytes_max,
+    )
     open_parts.push_async_callback(close_in_time, "checks", checks.close)
     ids = SystemIds()
     limits = bounds_of(Limits, settings)

@@ -175,7 +175,8 @@ class Hosting(Section):
         default=None, description="The private key of that certificate, PEM."
     )
     host_message_bytes_max: MessageBytes = Field(
-        default=8_388_608, description="The largest message to or from the host."
+        default=8_388_608,
+        description="The largest message to or from the host, or a service that answers checks.",
     )
     host_failures_max: Count = Field(
         default=5,
