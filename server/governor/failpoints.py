@@ -41,6 +41,8 @@ NAMES: Mapping[str, str] = {
     "revalidate.after_commit": "What they said is durable; nothing followed from it yet.",
     "dependency.before_commit": "A dependency has ended; what follows from it is not committed.",
     "dependency.after_commit": "What follows from it is durable.",
+    "check.before_commit": "A check was answered; what follows from it is not committed.",
+    "check.after_commit": "What follows from it is durable.",
     "timer.before_fire": "A request's time has come; what it brings is not committed.",
     "timer.after_fire": "What it brings is durable; nothing followed from it yet.",
     "stream.before_entry": "A subscriber is about to be sent an entry.",

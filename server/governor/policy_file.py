@@ -1,46 +1,41 @@
 """The policy as a TOML file: strict when it is read, and swapped whole when it is read again."""
 
 import logging
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from governor.domain.approval import Requirement, Step, StepMode, Target
+from governor.domain.approval import Requirement, Step, StepMode
 from governor.domain.policy import Effect, Facts, Rule, Verdict, evaluate
-from governor.domain.values import Reason, TargetKind, Value
-from governor.strict_toml import ReloadedFile, StrictModel, read_model
+from governor.domain.values import Reason, Value
+from governor.policy_gates import CheckService, DemandsTable, GatesTables, demands_of, services_of
+from governor.policy_texts import TARGETS_MAX, Id, TargetText, Text, refuse_duplicates, target
+from governor.strict_toml import FileRefused, ReloadedFile, StrictModel, read_model
 
 RULES_MAX = 1000
 PATTERNS_MAX = 100
 STEPS_PER_RULE_MAX = 8
 REQUIREMENTS_PER_STEP_MAX = 8
 ALTERNATIVES_PER_RULE_MAX = 64
-TARGETS_MAX = 32
 QUORUM_MAX = 100
 
 _log = logging.getLogger(__name__)
 
-_EFFECTS = {"allow": Effect.ALLOW, "deny": Effect.DENY, "require_approval": Effect.DEFER}
+_EFFECTS = {
+    "allow": Effect.ALLOW,
+    "deny": Effect.DENY,
+    "require_approval": Effect.DEFER,
+    "defer": Effect.DEFER,
+}
 
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
 # An empty list would say "never" where a reader expects "always": leave the key out instead.
 Texts = Annotated[list[Text], Field(min_length=1, max_length=PATTERNS_MAX)]
 
 
-def _is_target(text: str) -> str:
-    kind, _, name = text.partition(":")
-    if kind not in ("actor", "role", "group") or not name or name != name.strip():
-        raise ValueError(f"must be actor:NAME, role:NAME or group:NAME, not {text!r}")
-    return text
-
-
-TargetText = Annotated[str, Field(max_length=200), AfterValidator(_is_target)]
 RiskText = Literal["low", "medium", "high", "critical"]
 ReversibilityText = Literal["reversible", "compensable", "irreversible"]
 BlastRadiusText = Literal["single", "service", "region", "global"]
@@ -70,15 +65,15 @@ class StepTable(StrictModel):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        _refuse_duplicates("requirement id", (table.id for table in self.requirement))
+        refuse_duplicates("requirement id", (table.id for table in self.requirement))
         return self
 
 
-class RuleTable(StrictModel):
+class RuleTable(DemandsTable):
     """One rule; every condition that is left out holds always."""
 
     id: Id
-    effect: Literal["allow", "deny", "require_approval"]
+    effect: Literal["allow", "deny", "require_approval", "defer"]
     mutation_types: Texts = Field(default=["*"])
     state_types: Texts = Field(default=["*"])
     tenants: Texts = Field(default=["*"])
@@ -97,9 +92,16 @@ class RuleTable(StrictModel):
     def _steps_fit_the_effect(self) -> Self:
         if self.effect == "require_approval" and not self.step:
             raise ValueError("require_approval needs at least one [[rule.step]]")
-        if self.effect != "require_approval" and self.step:
+        if _EFFECTS[self.effect] is Effect.DEFER:
+            if not (self.step or self.makes_wait):
+                raise ValueError(
+                    "defer needs a [[rule.step]], checks, quotas, windows or a manual_review"
+                )
+        elif self.step:
             raise ValueError(f"{self.effect} takes no [[rule.step]]")
-        _refuse_duplicates("step name", (table.name for table in self.step))
+        elif self.demands_anything:
+            raise ValueError(f"{self.effect} makes nothing wait, and takes no key of those that do")
+        refuse_duplicates("step name", (table.name for table in self.step))
         # Whether a plan can be met is found by trying the choices its any_of steps leave open.
         choices = prod(len(step.requirement) for step in self.step if step.mode == "any_of")
         if choices > ALTERNATIVES_PER_RULE_MAX:
@@ -109,28 +111,38 @@ class RuleTable(StrictModel):
         return self
 
 
-class PolicyTables(StrictModel):
+class PolicyTables(GatesTables):
     """The whole file."""
 
     rule: list[RuleTable] = Field(default=[], max_length=RULES_MAX)
 
     @model_validator(mode="after")
     def _ids_differ(self) -> Self:
-        _refuse_duplicates("rule id", (table.id for table in self.rule))
+        refuse_duplicates("rule id", (table.id for table in self.rule))
+        self.check_demands((table.id, table) for table in self.rule)
         return self
 
 
 class LoadedPolicy(Value, frozen=True, kw_only=True):
-    """The rules of one version of the file, and the SHA-256 of its bytes."""
+    """One version of the file: rules, who answers checks, and the SHA-256 of its bytes."""
 
     rules: tuple[Rule, ...] = ()
+    check_services: Mapping[str, CheckService] = {}
     sha256: bytes = sha256(b"").digest()
 
 
 def load_policy(path: Path) -> LoadedPolicy:
     """Reads the file. Raises FileRefused."""
     tables, digest = read_model(path, PolicyTables)
-    return LoadedPolicy(rules=tuple(_rule(table) for table in tables.rule), sha256=digest)
+    try:
+        services = services_of(tables)
+    except OSError as error:
+        raise FileRefused(path, [f"{error.filename}: {error.strerror}"]) from error
+    return LoadedPolicy(
+        rules=tuple(_rule(table, tables) for table in tables.rule),
+        check_services=services,
+        sha256=digest,
+    )
 
 
 class FilePolicy:
@@ -148,6 +160,10 @@ class FilePolicy:
         """Takes the file as it is now, and says whether; one with a fault changes nothing."""
         return self._file.reload()
 
+    def check_service(self, name: str) -> CheckService | None:
+        """Who answers the check by now; None when there is nobody to call."""
+        return self.loaded.check_services.get(name)
+
     def evaluate(self, facts: Facts) -> Verdict:
         loaded = self.loaded
         try:
@@ -158,7 +174,8 @@ class FilePolicy:
             return Verdict(effect=Effect.DENY, reason=reason, policy_sha256=loaded.sha256)
 
 
-def _rule(table: RuleTable) -> Rule:
+def _rule(table: RuleTable, tables: GatesTables) -> Rule:
+    demands = demands_of(table, tables)
     return Rule(
         id=table.id,
         effect=_EFFECTS[table.effect],
@@ -174,6 +191,9 @@ def _rule(table: RuleTable) -> Rule:
         requester_groups=tuple(table.requester_groups or ()),
         versioned=table.versioned,
         steps=tuple(_step(step) for step in table.step),
+        gates=demands.gates,
+        windows=demands.windows,
+        execution_window_seconds=table.execution_window_seconds,
         message=table.message,
     )
 
@@ -185,7 +205,7 @@ def _step(table: StepTable) -> Step:
         requirements=tuple(
             Requirement(
                 id=requirement.id,
-                targets=tuple(_target(text) for text in requirement.targets),
+                targets=tuple(target(text) for text in requirement.targets),
                 quorum=requirement.quorum,
             )
             for requirement in table.requirement
@@ -193,16 +213,5 @@ def _step(table: StepTable) -> Step:
     )
 
 
-def _target(text: str) -> Target:
-    kind, _, name = text.partition(":")
-    return Target(kind=TargetKind(kind.upper()), name=name)
-
-
 def _upper(names: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name.upper() for name in names or ())
-
-
-def _refuse_duplicates(what: str, names: Iterable[str]) -> None:
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{what} {repeated[0]!r} is used more than once")

@@ -75,7 +75,7 @@ def many(count: int, text: str, name: str) -> str:
         ("[[rule]]\neffect = 'allow'", "rule[0].id: is required"),
         ("[[rule]]\nid = 'a'", "rule[0] ('a').effect: is required"),
         ("[[rule]]\nid = 'a b'\neffect = 'allow'", "rule[0] ('a b').id: string should match"),
-        ("[[rule]]\nid = 'a'\neffect = 'permit'", "effect: should be 'allow', 'deny' or"),
+        ("[[rule]]\nid = 'a'\neffect = 'permit'", "effect: should be 'allow', 'deny', 're"),
         (ALLOW + ALLOW, "rule id 'a' is used more than once"),
         (ALLOW + STEP + REQUIREMENT, "rule[0] ('a'): allow takes no [[rule.step]]"),
         (ASK, "rule[0] ('a'): require_approval needs at least one [[rule.step]]"),

@@ -1,10 +1,13 @@
 """What a process that is gone has left is taken over, by one that lives, and by one alone."""
 
+from governor.domain.gating import gate_answered
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Status
-from governor.domain.values import RequestId
+from governor.domain.values import GOVERNOR, Reason, RequestId
 from governor.storage.store import SqlStore
+from governor.usecases.ports import Commit
 from tests.support.backends import Opener
-from tests.support.builders import change, make_request, moved, submission
+from tests.support.builders import START, change, make_request, moved, submission
+from tests.support.domain_builders import CHECK, LOOK, QUOTA, gated, new_request, submit
 
 
 async def put(store: SqlStore, *requests: MutationRequest) -> list[MutationRequest]:
@@ -46,6 +49,33 @@ async def test_the_unfinished_are_adopted_in_pages_oldest_first(opened: Opener) 
     assert await adopted(successor, limit=2) == ["executing", "approved", "stale", "dependent"]
     assert await adopted(successor) == [], "and none of them twice"
     assert await successor.owns(RequestId("executing"))
+
+
+async def test_who_waits_for_a_check_that_is_called_is_adopted_and_nobody_who_is_answered(
+    opened: Opener,
+) -> None:
+    """Somebody has to call; for an answer that comes by itself nobody has to do anything."""
+    called = CHECK.but(called=True)
+    former = await opened()
+    _, passed = await put(
+        former,
+        submit(new_request("called"), gated(called, LOOK)),
+        submit(new_request("passed"), gated(called, LOOK)),
+    )
+    await put(former, submit(new_request("answered"), gated(CHECK, LOOK, QUOTA)))
+    step = gate_answered(
+        passed,
+        reason=PendingReason.EXTERNAL_CHECK,
+        name=called.name,
+        passed=True,
+        seen_digest=passed.progress.digest,
+        actor=GOVERNOR,
+        finding=Reason(code="CLEAN"),
+        now=START,
+    )
+    await former.commit(Commit(requests=(step.request,), decisions=step.decisions))
+    await former.close()
+    assert await adopted(await opened()) == ["called"]
 
 
 async def test_a_request_that_ended_is_adopted_by_nobody(opened: Opener) -> None:

@@ -13,6 +13,7 @@ from governor.storage.store import SqlStore, StoreLimits
 from governor.usecases.ports import (
     Cursor,
     DecisionFilter,
+    Due,
     ExecutionQuery,
     RequestQuery,
     StoredEntry,
@@ -288,11 +289,32 @@ async def test_due_requests_come_earliest_first(store: SqlStore) -> None:
     await store.commit(change(moved(ended, Status.CANCELED)))
     assert await store.next_due() == START + 10
     assert await store.due(until=Micros(START + 9), limit=10) == ()
-    assert await store.due(until=Micros(START + 10), limit=10) == (early.id,)
-    assert await store.due(until=Micros(START + 20), limit=10) == (early.id, late.id)
-    assert await store.due(until=Micros(START + 20), limit=1) == (early.id,)
+    first, last = Due(at=Micros(START + 10), id=early.id), Due(at=Micros(START + 20), id=late.id)
+    assert await store.due(until=first.at, limit=10) == (first,)
+    assert await store.due(until=last.at, limit=10) == (first, last)
+    assert await store.due(until=last.at, limit=1) == (first,)
     await store.commit(change(moved(early, Status.EXPIRED)))
     assert await store.next_due() == START + 20
+
+
+async def test_a_page_of_due_requests_begins_after_the_last_one(store: SqlStore) -> None:
+    """Also in the middle of those that fall due in one moment, and when that one is gone."""
+    at = (10, 20, 20, 20, 30)
+    await put(
+        store,
+        *(
+            make_request(f"r-{place}", expires_at=Micros(START + due))
+            for place, due in enumerate(at)
+        ),
+    )
+    found, after = [], None
+    while page := await store.due(until=Micros(START + 30), limit=2, after=after):
+        found.append([due.id for due in page])
+        after = page[-1]
+    assert found == [["r-0", "r-1"], ["r-2", "r-3"], ["r-4"]]
+    gone = Due(at=Micros(START + 20), id=RequestId("r-1x"))
+    rest = await store.due(until=Micros(START + 30), limit=9, after=gone)
+    assert [due.id for due in rest] == ["r-2", "r-3", "r-4"]
 
 
 async def test_pending_requests_are_counted_by_every_reason_they_wait_for(

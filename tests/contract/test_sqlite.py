@@ -40,7 +40,7 @@ from governor.storage.open import migrate, open_store
 from governor.storage.request_pages import requests_page
 from governor.storage.statements import Statements
 from governor.storage.transaction import Settlement, Transactions
-from governor.usecases.ports import Cursor, DecisionFilter, ExecutionQuery, RequestQuery
+from governor.usecases.ports import Cursor, DecisionFilter, Due, ExecutionQuery, RequestQuery
 from tests.support.backends import WAIT_SECONDS_MAX, Backend, Opener, SqliteFolder
 from tests.support.builders import START, encode_entry, make_key, make_request, submission
 
@@ -370,6 +370,10 @@ AFTER = Revision(5)
         ),
         (queries.last_about_the_host(), "ledger_by_tenant"),
         (queries.due(until=Micros(1), limit=9), "requests_due"),
+        (
+            queries.due(until=Micros(1), limit=9, after=Due(at=Micros(0), id=RequestId("r"))),
+            "requests_due",
+        ),
         (queries.next_due(), "requests_due"),
         (queries.unfinished(after=Cursor(revision=9, id="x"), limit=9), "requests_unfinished"),
         (queries.dependents(RequestId("r")), "request_dependencies USING PRIMARY KEY"),

@@ -17,7 +17,7 @@ from governor.domain.policy import Effect, Verdict
 from governor.domain.request import MutationRequest, Pending, PendingReason, Status
 from governor.domain.values import Identity, Micros, RequestId, TargetKind
 from governor.storage.store import SqlStore
-from governor.usecases.ports import RequestCounts
+from governor.usecases.ports import Due, RequestCounts
 from tests.support.backends import Backend
 from tests.support.builders import START, change, make_request, moved, submission
 
@@ -163,10 +163,14 @@ async def test_what_is_due_goes_on_after_a_place(store: SqlStore) -> None:
     for id, at in (("b", 10), ("a", 10), ("c", 20), ("d", 5)):
         await put(store, make_request(id, expires_at=Micros(START + at)))
     until = Micros(START + 100)
-    assert await store.due(until=until, limit=9) == ("d", "a", "b", "c")
-    place = (Micros(START + 10), RequestId("a"))
-    assert await store.due(until=until, limit=9, after=place) == ("b", "c")
-    assert await store.due(until=until, limit=1, after=place) == ("b",)
+
+    async def due(limit: int, after: Due | None = None) -> list[str]:
+        return [one.id for one in await store.due(until=until, limit=limit, after=after)]
+
+    assert await due(9) == ["d", "a", "b", "c"]
+    place = Due(at=Micros(START + 10), id=RequestId("a"))
+    assert await due(9, place) == ["b", "c"]
+    assert await due(1, place) == ["b"]
 
 
 async def test_requests_are_counted_where_they_stand(store: SqlStore) -> None:

@@ -22,6 +22,7 @@ from tests.crash.callers import Callers
 from tests.crash.oracle import Evidence, Verdict, judge
 from tests.crash.subscriber import Subscriber
 from tests.crash.workload import Alone, Everyday, Kind, Workload
+from tests.support.check_server import check_server
 from tests.support.deployment import TENANT, Deployment, Running
 from tests.support.fault_proxy import FaultProxy, Link, Portal, Way, proxied
 
@@ -127,6 +128,7 @@ class World:
         self.subscriber = Subscriber(self.callers)
         open_parts.callback(self.subscriber.give_up)
         self.workload = Workload(self._pool)
+        open_parts.enter_context(check_server(deployment.home))
         self._bring_back: Callable[[], None] = lambda: None
 
     # ------------------------------------------------------------ before

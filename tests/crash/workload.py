@@ -19,7 +19,7 @@ EXECUTED: Final = request_pb2.REQUEST_STATUS_EXECUTED
 
 @dataclass(frozen=True, slots=True)
 class Everyday:
-    """One request of every kind, by three callers at once; between them they pass every place.
+    """One request of every kind, by four callers at once; between them they pass every place.
 
     `name` keeps the rounds of one store apart.
     """
@@ -28,7 +28,7 @@ class Everyday:
     name: str
 
     def lives(self) -> tuple[Callable[[], None], ...]:
-        return (self.in_line, self.voted_and_stale, self.timed)
+        return (self.in_line, self.voted_and_stale, self.timed, self.checked)
 
     def in_line(self) -> None:
         """One that runs at once, and the next on the same state."""
@@ -75,6 +75,11 @@ class Everyday:
         self.callers.see_through("withdrawn", withdrawn, request_pb2.REQUEST_STATUS_CANCELED)
         self.callers.see_through("forgotten", forgotten_id, request_pb2.REQUEST_STATUS_EXPIRED)
         self.callers.see_through("scheduled", scheduled, EXECUTED)
+
+    def checked(self) -> None:
+        """One that an outside service is asked about."""
+        checked = self._submit("checked", risk=mutation_pb2.RISK_HIGH)
+        self.callers.see_through("checked", checked, EXECUTED)
 
     def _submit(self, what: str, **fields: Any) -> str:
         return self.callers.acknowledged("Submit", "ann", self._message(what, **fields)).id

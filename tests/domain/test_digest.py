@@ -19,8 +19,8 @@ from governor.domain.digest import (
 from governor.domain.request import (
     BlastRadius,
     Content,
-    Evidence,
     DependencyFailure,
+    Evidence,
     ExecutionMode,
     Intent,
     Payload,
@@ -88,6 +88,7 @@ WHOLE = Content(
     execute_after=Micros(1_700_000_000_000_000),
     depends_on=(RequestId("r-2"), RequestId("r-1")),
     execution_mode=ExecutionMode.ON_EXECUTE,
+    on_dependency_failure=DependencyFailure.PROCEED,
 )
 WHOLE_FORM = (
     b"governor.request-digest.v1\n"
@@ -129,9 +130,10 @@ WHOLE_FORM = (
     b"execute_after=16:1700000000000000\n"
     b"depends_on=3:r-2\n"
     b"depends_on=3:r-1\n"
+    b"on_dependency_failure=7:PROCEED\n"
     b"execution_mode=10:ON_EXECUTE\n"
 )
-WHOLE_DIGEST = "244601fc70e084f41958b5d71807203f09d4a77c29388420dc56fa783ff1d66e"
+WHOLE_DIGEST = "446dddffbd4ea17118805fcd55ac4cbe2375507593232f319dd85b722fdd4b4e"
 
 KNOWN = [
     pytest.param(SMALL, None, SMALL_FORM, SMALL_DIGEST, id="small"),
@@ -203,7 +205,7 @@ OTHER: dict[tuple[str, str], Any] = {
     ("Content", "execute_after"): Micros(1),
     ("Content", "depends_on"): (RequestId("other"),),
     ("Content", "execution_mode"): ExecutionMode.AUTOMATIC,
-    ("Content", "on_dependency_failure"): DependencyFailure.PROCEED,
+    ("Content", "on_dependency_failure"): DependencyFailure.REVIEW,
 }
 NOT_TAKEN_FROM_THE_CONTENT = {
     ("Content", "expected_version"),  # passed beside it: renewal and revalidation move it
@@ -299,6 +301,7 @@ CONTENTS = st.builds(
     execute_after=st.none() | st.integers(0, 2**63 - 1).map(Micros),
     depends_on=st.lists(TEXT.map(RequestId), max_size=3).map(tuple),
     execution_mode=st.sampled_from(ExecutionMode),
+    on_dependency_failure=st.sampled_from(DependencyFailure),
 )
 VERSIONS = st.none() | TEXT
 
@@ -368,6 +371,7 @@ def rebuilt(form: bytes) -> tuple[Content, str | None]:
         execute_after=Micros(int(text("execute_after"))) if "execute_after" in single else None,
         depends_on=tuple(RequestId(id.decode()) for id in each("depends_on")),
         execution_mode=ExecutionMode(text("execution_mode")),
+        on_dependency_failure=DependencyFailure(text("on_dependency_failure") or "REJECT"),
     )
     return content, text("expected_version") if "expected_version" in single else None
 

@@ -8,8 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from governor.domain.approval import Plan
+from governor.domain.gates import Window
 from governor.domain.policy import Effect, Facts, Rule, Verdict, evaluate
-from tests.support.domain_builders import TWO_APPROVERS, plan, requirement, step
+from tests.support.domain_builders import (
+    CHECK,
+    LOOK,
+    QUOTA,
+    TWO_APPROVERS,
+    plan,
+    requirement,
+    step,
+)
 
 FACTS = Facts(
     tenant="acme",
@@ -25,6 +34,7 @@ FACTS = Facts(
     blast_radius="SINGLE",
     versioned=True,
 )
+NIGHTS = Window(name="nights", opens="0 22 * * *", lasts_seconds=3600)
 POLICY = b"\x0f" * 32
 
 ALLOW = Rule(id="allow", effect=Effect.ALLOW)
@@ -97,6 +107,55 @@ def test_all_rules_that_defer_are_obeyed_in_their_order() -> None:
     verdict = evaluate(rules, FACTS)
     assert verdict.plan == plan(*first, *second)
     assert verdict.rules == ("one", "two")
+
+
+def test_the_gates_of_all_rules_that_defer_are_demanded_each_once() -> None:
+    rules = (
+        DEFER.but(id="one", gates=(CHECK, LOOK)),
+        ALLOW.but(gates=(QUOTA,)),
+        Rule(id="two", effect=Effect.DEFER, gates=(QUOTA, CHECK.but(detail="again"))),
+    )
+    verdict = evaluate(rules, FACTS)
+    assert verdict.gates == (CHECK, LOOK, QUOTA)
+    assert verdict.plan == TWO_APPROVERS
+
+
+@pytest.mark.parametrize(
+    "demands", [{"gates": (CHECK,)}, {"windows": (NIGHTS,)}, {"gates": (QUOTA, LOOK)}]
+)
+def test_a_rule_may_defer_to_gates_and_windows_alone(demands: dict[str, object]) -> None:
+    verdict = evaluate((Rule(id="r", effect=Effect.DEFER).but(**demands),), FACTS)
+    assert verdict.effect is Effect.DEFER
+    assert verdict.plan is None
+
+
+def test_the_shortest_execution_window_holds() -> None:
+    rules = [
+        DEFER.but(id=f"r-{n}", execution_window_seconds=seconds)
+        for n, seconds in enumerate((None, 600, 60))
+    ]
+    assert evaluate(rules, FACTS).execution_window_seconds == 60
+    assert evaluate(rules[:1], FACTS).execution_window_seconds is None
+
+
+def test_a_window_must_do_for_every_rule_that_names_any() -> None:
+    days = NIGHTS.but(name="days")
+    either = DEFER.but(id="either", windows=(NIGHTS, days))
+    night = DEFER.but(id="night", windows=(NIGHTS,))
+    assert evaluate((either, DEFER), FACTS).windows == (NIGHTS, days)
+    assert evaluate((either, night, DEFER), FACTS).windows == (NIGHTS,)
+
+
+def test_rules_without_a_common_window_deny() -> None:
+    rules = (
+        DEFER.but(id="night", windows=(NIGHTS,)),
+        DEFER.but(id="day", windows=(NIGHTS.but(name="days"),)),
+    )
+    verdict = evaluate(rules, FACTS)
+    assert verdict.effect is Effect.DENY
+    assert verdict.rules == ("night", "day")
+    assert verdict.reason is not None
+    assert verdict.reason.code == "NO_COMMON_WINDOW"
 
 
 def test_a_denial_says_what_its_rules_say() -> None:
@@ -182,7 +241,8 @@ BROKEN = [(name, stated, facts) for name, stated, _, breaking in ROWS for facts 
 
 def test_every_condition_that_a_rule_can_state_is_tried_here() -> None:
     fields = {field.name for field in msgspec.structs.fields(Rule)}
-    assert fields - {"id", "effect", "steps", "message"} == {name for name, *_ in ROWS}
+    demands = {"steps", "gates", "windows", "execution_window_seconds"}
+    assert fields - {"id", "effect", "message"} - demands == {name for name, *_ in ROWS}
 
 
 @pytest.mark.parametrize(("name", "stated", "facts"), HOLDING)

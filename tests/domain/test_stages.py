@@ -8,7 +8,13 @@ import pytest
 
 from governor.domain.approval import VoteKind
 from governor.domain.auditing import audited
-from governor.domain.errors import Conflict, IllegalTransition, NotEligible, NotInDoubt
+from governor.domain.errors import (
+    Conflict,
+    IllegalTransition,
+    NotEligible,
+    NotInDoubt,
+    NotWaiting,
+)
 from governor.domain.executing import (
     Progression,
     claimed,
@@ -19,6 +25,8 @@ from governor.domain.executing import (
     withdrawn,
 )
 from governor.domain.execution import Applied, Outcome, Refused, VersionMismatch
+from governor.domain.gates import Gate
+from governor.domain.gating import gate_answered, gate_timed_out
 from governor.domain.policy import Verdict
 from governor.domain.request import Pending, PendingReason, Status
 from governor.domain.resolution import Resolution
@@ -27,24 +35,31 @@ from governor.domain.values import AuditId, ExecutionId, Identity, Reason, Reque
 from governor.domain.workflow import (
     Advance,
     canceled,
+    dependencies_ended,
     dependency_failed,
+    execution_window_passed,
     expired,
+    gates_wait,
     reason_resolved,
     submitted,
     superseded,
     voted,
+    window_closed,
 )
 from tests.support.domain_builders import (
     ALLOWED,
     ANN,
     APPLIED,
     BOB,
+    CHECK,
     DENIED,
     DEPENDENCY,
     DOUBT,
     INVALID,
     LEASE_US,
+    LOOK,
     OPERATOR,
+    QUOTA,
     REQUESTER,
     SCHEDULE,
     STAGES,
@@ -92,6 +107,24 @@ def claims(resolution: Resolution | None) -> Event:
 
 def settles(outcome: Outcome) -> Event:
     return lambda at: settled(at.request, at.running, outcome, attempts=1, now=NOW)
+
+
+def answers(gate: Gate, *, passed: bool) -> Event:
+    return lambda at: gate_answered(
+        at.request,
+        reason=PendingReason(gate.reason),
+        name=gate.name,
+        passed=passed,
+        seen_digest=at.request.progress.digest,
+        actor=OPERATOR,
+        finding=LOOKED,
+        now=NOW,
+    )
+
+
+def runs_out(gate: Gate) -> Event:
+    (pending,) = gates_wait((gate,), NOW)
+    return lambda at: gate_timed_out(at.request, pending, now=NOW)
 
 
 def reclaims(*, lease_lost: bool) -> Event:
@@ -142,9 +175,23 @@ EVENTS: dict[str, Event] = {
     "the dependency failed": lambda at: dependency_failed(
         at.request, on=RequestId("r-0"), status=Status.FAILED, now=NOW
     ),
+    "the dependencies ended, one otherwise": lambda at: dependencies_ended(
+        at.request, failed={RequestId("r-0"): Status.FAILED}, now=NOW
+    ),
+    "the dependencies are executed": lambda at: dependencies_ended(at.request, failed={}, now=NOW),
+    "the check passes": answers(CHECK, passed=True),
+    "the check fails": answers(CHECK, passed=False),
+    "the check runs out of time": runs_out(CHECK),
+    "the quota is released": answers(QUOTA, passed=True),
+    "the quota is refreshed": runs_out(QUOTA),
+    "the review passes": answers(LOOK, passed=True),
+    "the review fails": answers(LOOK, passed=False),
+    "the review runs out of time": runs_out(LOOK),
     "canceled": cancels,
     "superseded": supersedes,
     "expired": lambda at: expired(at.request, now=NOW),
+    "the execution window passed": lambda at: execution_window_passed(at.request, now=NOW),
+    "the window closed": lambda at: window_closed(at.request, now=NOW),
     "claimed": claims(None),
     "claimed, validated": claims(Resolution.VALIDATED),
     "claimed, unversioned": claims(Resolution.UNVERSIONED),
@@ -169,7 +216,16 @@ EVENTS: dict[str, Event] = {
     "revalidated, invalid": revalidates(ALLOWED, INVALID),
 }
 
-WAITING = ("asked", "half approved", "asked and scheduled", "scheduled", "dependent")
+WAITING = (
+    "asked",
+    "half approved",
+    "asked and scheduled",
+    "scheduled",
+    "dependent",
+    "checked",
+    "asked and gated",
+)
+ALL = "APPROVAL EXTERNAL_CHECK QUOTA MANUAL_REVIEW"
 READY = ("approved", "consented", "free again")
 
 # event: {stages: (status, what it then waits for, the decisions in their order)}
@@ -203,10 +259,12 @@ LAW: dict[str, dict[Sequence[str], tuple[str, str, str]]] = {
     "Ann approves": {
         ("asked",): ("PENDING", "APPROVAL", "approval:granted"),
         ("asked and scheduled",): ("PENDING", "APPROVAL SCHEDULE", "approval:granted"),
+        ("asked and gated",): ("PENDING", ALL, "approval:granted"),
     },
     "Bob approves": {
         ("asked",): ("PENDING", "APPROVAL", "approval:granted"),
         ("asked and scheduled",): ("PENDING", "APPROVAL SCHEDULE", "approval:granted"),
+        ("asked and gated",): ("PENDING", ALL, "approval:granted"),
         ("half approved",): (
             "APPROVED",
             "",
@@ -214,7 +272,7 @@ LAW: dict[str, dict[Sequence[str], tuple[str, str, str]]] = {
         ),
     },
     "Bob rejects": {
-        ("asked", "half approved", "asked and scheduled"): (
+        ("asked", "half approved", "asked and scheduled", "asked and gated"): (
             "REJECTED",
             "",
             "approval:rejected rejected",
@@ -229,6 +287,39 @@ LAW: dict[str, dict[Sequence[str], tuple[str, str, str]]] = {
     "revalidation is waved through": {},
     "audit is waved through": {},
     "the dependency failed": {("dependent",): ("REJECTED", "", "rejected")},
+    "the dependencies ended, one otherwise": {("dependent",): ("REJECTED", "", "rejected")},
+    "the dependencies are executed": {("dependent",): ("APPROVED", "", "approved")},
+    "the check passes": {
+        ("checked",): ("APPROVED", "", "check:passed approved"),
+        ("asked and gated",): ("PENDING", "APPROVAL QUOTA MANUAL_REVIEW", "check:passed pending"),
+    },
+    "the check fails": {
+        ("checked", "asked and gated"): ("REJECTED", "", "check:failed rejected"),
+    },
+    "the check runs out of time": {
+        ("checked", "asked and gated"): ("REJECTED", "", "check:timed_out rejected"),
+    },
+    "the quota is released": {
+        ("asked and gated",): (
+            "PENDING",
+            "APPROVAL EXTERNAL_CHECK MANUAL_REVIEW",
+            "check:passed pending",
+        ),
+    },
+    "the quota is refreshed": {
+        ("asked and gated",): (
+            "PENDING",
+            "APPROVAL EXTERNAL_CHECK MANUAL_REVIEW",
+            "check:passed pending",
+        ),
+    },
+    "the review passes": {
+        ("asked and gated",): ("PENDING", "APPROVAL EXTERNAL_CHECK QUOTA", "check:passed pending"),
+    },
+    "the review fails": {("asked and gated",): ("REJECTED", "", "check:failed rejected")},
+    "the review runs out of time": {
+        ("asked and gated",): ("REJECTED", "", "check:timed_out rejected"),
+    },
     "canceled": {
         (*WAITING, "revalidating", *READY, "executing"): ("CANCELED", "", "canceled"),
     },
@@ -236,6 +327,10 @@ LAW: dict[str, dict[Sequence[str], tuple[str, str, str]]] = {
         (*WAITING, "revalidating", *READY, "executing"): ("SUPERSEDED", "", "superseded"),
     },
     "expired": {(*WAITING, "revalidating", *READY): ("EXPIRED", "", "expired")},
+    "the execution window passed": {
+        (*WAITING, "revalidating", *READY): ("EXPIRED", "", "expired"),
+    },
+    "the window closed": {READY: ("PENDING", "SCHEDULE", "pending")},
     "claimed": {READY: ("EXECUTING", "", "execution:claimed")},
     "claimed, validated": {
         READY: ("EXECUTING", "", "version_resolution:validated execution:claimed"),
@@ -283,7 +378,18 @@ LAW: dict[str, dict[Sequence[str], tuple[str, str, str]]] = {
 }
 
 # Refusals whose cause is not the status: who votes twice, what is not in doubt, what is over.
+GATE_EVENTS = (
+    "the check passes",
+    "the check fails",
+    "the check runs out of time",
+    "the quota is released",
+    "the quota is refreshed",
+    "the review passes",
+    "the review fails",
+    "the review runs out of time",
+)
 OTHER_REFUSALS: dict[tuple[str, str], type[Exception]] = {
+    **{(event, stage): NotWaiting for event in GATE_EVENTS for stage in (*WAITING, "revalidating")},
     ("Ann approves", "half approved"): NotEligible,
     **{("audited, applied", stage): NotInDoubt for stage in STAGES if stage != "in audit"},
     **{("audited, not applied", stage): NotInDoubt for stage in STAGES if stage != "in audit"},

@@ -50,6 +50,19 @@ name = "review"
 id = "reviewers"
 targets = ["group:reviewers"]
 quorum = 2
+
+[[check]]
+name = "scan"
+address = "unix:@HOME@/check.sock"
+timeout_seconds = 3600
+call_seconds_max = 2.0
+
+[[rule]]
+id = "high-risk-flags-are-scanned"
+effect = "defer"
+mutation_types = ["flag.*"]
+risks = ["high"]
+checks = ["scan"]
 """
 
 DIRECTORY = "\n".join(
@@ -193,7 +206,7 @@ class Deployment:
     settings: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        (self.home / "policy.toml").write_text(POLICY)
+        (self.home / "policy.toml").write_text(POLICY.replace("@HOME@", str(self.home)))
         (self.home / "directory.toml").write_text(DIRECTORY)
 
     @property

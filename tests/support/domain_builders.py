@@ -8,6 +8,7 @@ from governor.domain.approval import Plan, Requirement, Step, StepMode, Target, 
 from governor.domain.auditing import audited
 from governor.domain.executing import claimed, in_doubt, not_applied, settled
 from governor.domain.execution import Applied, Execution, Refused
+from governor.domain.gates import Gate
 from governor.domain.policy import Effect, Verdict
 from governor.domain.request import (
     Content,
@@ -108,6 +109,19 @@ def new_request(id: str = "r-1", /, **content_changes: Any) -> MutationRequest:
 
 SCHEDULE = Pending(reason=PendingReason.SCHEDULE, since=T0, until=later(60))
 DEPENDENCY = Pending(reason=PendingReason.DEPENDENCY, since=T0, detail="r-0")
+CHECK = Gate(reason="EXTERNAL_CHECK", name="scan", timeout_seconds=600)
+QUOTA = Gate(reason="QUOTA", name="daily", timeout_seconds=900)
+LOOK = Gate(reason="MANUAL_REVIEW", name="risk", timeout_seconds=1200)
+
+
+def gated(*gates: Gate, asked: Plan | None = None, **fields: Any) -> Verdict:
+    """A verdict that defers to gates, and to people if `asked`."""
+    plain = Verdict(
+        effect=Effect.DEFER, rules=("gate",), plan=asked, gates=gates or (CHECK,), **fields
+    )
+    return plain.but(policy_sha256=b"\x01" * 32)
+
+
 DOUBT = Reason(code="UNAVAILABLE", message="the host does not answer")
 INVALID = Reason(code="NO_SUCH_FLAG", message="there is no such flag")
 APPLIED = Applied(resulting_version="8", previous_version="7")
@@ -200,6 +214,14 @@ def _dependent() -> Stage:
     return Stage(request=submit(new_request(), ALLOWED, DEPENDENCY))
 
 
+def _checked() -> Stage:
+    return Stage(request=submit(new_request(), gated(CHECK)))
+
+
+def _asked_and_gated() -> Stage:
+    return Stage(request=submit(new_request(), gated(CHECK, QUOTA, LOOK, asked=TWO_APPROVERS)))
+
+
 def _revalidating() -> Stage:
     ready = submit(new_request(stale_strategy=StaleStrategy.REVALIDATE_ON_LATEST))
     return Stage(request=stale_before_claim(ready, current_version="8", now=T0).request)
@@ -272,6 +294,8 @@ STAGES: dict[str, Callable[[], Stage]] = {
     "asked and scheduled": _asked_and_scheduled,
     "scheduled": _scheduled,
     "dependent": _dependent,
+    "checked": _checked,
+    "asked and gated": _asked_and_gated,
     "revalidating": _revalidating,
     "approved": _approved,
     "consented": _consented,

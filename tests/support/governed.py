@@ -22,6 +22,7 @@ from governor.domain.request import (
     Intent,
     MutationRequest,
     Payload,
+    PendingReason,
     Risk,
     RuntimeContext,
     StateRef,
@@ -31,12 +32,14 @@ from governor.storage.open import open_store
 from governor.usecases import cancel as canceling
 from governor.usecases import execute as executing
 from governor.usecases import resolve as resolving
+from governor.usecases import resolve_pending as answering
 from governor.usecases import submit as submitting
 from governor.usecases import supersede as superseding
 from governor.usecases import trust as trusting
 from governor.usecases import vote as voting
 from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
+from governor.usecases.checks import Checking
 from governor.usecases.commands import (
     Caller,
     Cancel,
@@ -44,6 +47,7 @@ from governor.usecases.commands import (
     Changed,
     Execute,
     ResolveExecution,
+    ResolvePending,
     Submit,
     Submitted,
     Supersede,
@@ -66,6 +70,7 @@ from tests.support.builders import (
 )
 from tests.support.people import RITA, TENANT, PlainDirectory, PlainPolicy
 from tests.support.recording import RecordingTracing
+from tests.support.scripted_checks import ScriptedChecks
 from tests.support.scripted_host import ScriptedHost
 from tests.support.watched_store import WatchedStore
 
@@ -113,6 +118,7 @@ class Governed:
         self.policy = PlainPolicy()
         self.directory = PlainDirectory()
         self.tracing = RecordingTracing()
+        self.checks: ScriptedChecks = beside.checks if beside else ScriptedChecks()
         self._ends: deque[_End] = deque()
         self.is_dead = asyncio.Event()
         self.app: App
@@ -121,6 +127,7 @@ class Governed:
         self.executions: ExecutionManager
         self.timers: Timers
         self.dependencies: Dependencies
+        self.checking: Checking
         self.adoption: Adoption
 
     # --- Its lives ------------------------------------------------------------------------------
@@ -141,10 +148,11 @@ class Governed:
         )
         waiters = Waiters(waiters_max=self._limits.waiters_max)
         self.standing = Standing()
-        self.executions, self.timers, self.dependencies, self.adoption = (
+        self.executions, self.timers, self.dependencies, self.checking, self.adoption = (
             ExecutionManager(),
             Timers(),
             Dependencies(),
+            Checking(),
             Adoption(),
         )
         self.app = App(
@@ -159,6 +167,7 @@ class Governed:
             standing=self.standing,
             waiters=waiters,
             tail=tail,
+            checks=self.checks,
             limits=self._limits,
             failpoints=self._pass_by,
         )
@@ -167,8 +176,14 @@ class Governed:
         self.standing.attach(self.app)
         self.executions.attach(self.app)
         self.dependencies.attach(self.app)
+        self.checking.attach(self.app)
         self.timers.attach(self.app)
-        self.adoption.attach(self.app, self.executions.take_up, self.dependencies.take_up)
+        self.adoption.attach(
+            self.app,
+            self.executions.take_up,
+            self.dependencies.take_up,
+            self.checking.take_up,
+        )
 
     async def start(self) -> None:
         """Takes up what a former life left."""
@@ -190,6 +205,7 @@ class Governed:
         self.app.tail.close()
         await self.adoption.stop()
         await self.timers.stop()
+        await self.checking.stop()
         await self.dependencies.stop()
         await self.executions.drain(0)
         await self.standing.stop()
@@ -334,6 +350,30 @@ class Governed:
 
     async def reject(self, voter: str, request: MutationRequest) -> MutationRequest:
         return (await self.vote(voter, request, VoteKind.REJECT)).request
+
+    async def answer_gate(
+        self,
+        actor: str,
+        request: MutationRequest,
+        name: str,
+        *,
+        passed: bool = True,
+        key: str | None = None,
+        **options: Any,
+    ) -> MutationRequest:
+        """Answers the check, quota or review of that name that `request` waits for."""
+        reasons = [one.reason for one in request.progress.pending if one.name == name]
+        plain = ResolvePending(
+            request_id=key or self.next_key(),
+            id=request.id,
+            reason=reasons[0] if reasons else PendingReason.EXTERNAL_CHECK,
+            name=name,
+            digest=request.progress.digest,
+            passed=passed,
+            finding=Reason(code="LOOKED", message="looked"),
+        )
+        command = plain.but(**options)
+        return (await answering.resolve_pending(self.app, caller(actor), command)).request
 
     async def cancel(
         self, actor: str, request: MutationRequest, *, key: str | None = None, **options: Any

@@ -16,6 +16,7 @@ from governor.storage.request_pages import requests_page
 from governor.usecases.ports import (
     Cursor,
     DecisionFilter,
+    Due,
     ExecutionQuery,
     Link,
     LinkKind,
@@ -168,7 +169,7 @@ def _of_the_rest(requests: int) -> Iterator[Question]:
     yield Question("overdue reviews of a person", owed, "requests_reviews_due")
     due = queries.due(until=now, limit=200)
     yield Question("what is due", due, "requests_due")
-    after = queries.due(until=now, limit=200, after=(now, RequestId("")))
+    after = queries.due(until=now, limit=200, after=Due(at=now, id=RequestId("")))
     yield Question("what is due after a place", after, "requests_due")
     counts = queries.request_counts(TENANT, now=now)
     yield Question("counts for a dashboard", counts, "requests_by_status", COUNTED)

@@ -7,9 +7,18 @@ import pytest
 from governor.domain.approval import VoteKind
 from governor.domain.errors import GovernorError, MissingRole, NotFound
 from governor.domain.execution import Execution
-from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Risk
+from governor.domain.policy import Effect, Rule
+from governor.domain.request import ExecutionMode, Intent, MutationRequest, PendingReason, Risk
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
-from governor.usecases.access import ADMIN, APPROVER, AUDITOR, OPERATOR, ROLES, SUBMITTER
+from governor.usecases.access import (
+    ADMIN,
+    APPROVER,
+    AUDITOR,
+    CHECKER,
+    OPERATOR,
+    ROLES,
+    SUBMITTER,
+)
 from governor.usecases.commands import CaughtUp, Subscribe, WaitFor
 from governor.usecases.ports import DecisionFilter, ExecutionQuery, RequestQuery
 from governor.usecases.query import (
@@ -22,31 +31,34 @@ from governor.usecases.query import (
     list_requests,
 )
 from governor.usecases.watch import stream_decisions, wait_request
+from tests.support.domain_builders import CHECK
 from tests.support.governed import Governed, caller
 from tests.support.people import EVE, OTHER_TENANT, RITA, TENANT
 from tests.support.scripted_host import Loss
 
-ALL_ROLES = (SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN)
+ALL_ROLES = (SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN, CHECKER)
 SOON = Micros(1_700_000_060_000_000)
 
 # Written out a second time, by hand: what opens each RPC, and what opens it for one's own alone.
+EVERYBODY = "submitter approver operator auditor admin checker"
 ALLOWED: Mapping[str, str] = {
     "Submit": "submitter",
-    "GetRequest": "submitter approver operator auditor admin",
-    "ListRequests": "submitter approver operator auditor admin",
-    "CountRequests": "submitter approver operator auditor admin",
+    "GetRequest": EVERYBODY,
+    "ListRequests": EVERYBODY,
+    "CountRequests": EVERYBODY,
     "Approve": "approver",
     "Reject": "approver",
+    "ResolvePending": "operator admin checker",
     "Cancel": "operator admin",
     "Supersede": "",
     "Execute": "operator admin",
     "ResolveExecution": "operator admin",
-    "GetExecution": "submitter approver operator auditor admin",
-    "ListExecutions": "submitter approver operator auditor admin",
-    "WaitRequest": "submitter approver operator auditor admin",
-    "ListDecisions": "submitter approver operator auditor admin",
-    "StreamDecisions": "submitter approver operator auditor admin",
-    "GetHost": "submitter approver operator auditor admin",
+    "GetExecution": EVERYBODY,
+    "ListExecutions": EVERYBODY,
+    "WaitRequest": EVERYBODY,
+    "ListDecisions": EVERYBODY,
+    "StreamDecisions": EVERYBODY,
+    "GetHost": EVERYBODY,
     "TrustHost": "operator admin",
 }
 OWN_ALONE = {"Cancel", "Supersede", "Execute"}
@@ -59,6 +71,7 @@ class Stage:
         self.sidecar = sidecar
         self.asked_by = asked_by
         self.pending: MutationRequest
+        self.gated: MutationRequest
         self.approved: MutationRequest
         self.doubtful: MutationRequest
         self.execution: Execution
@@ -73,6 +86,9 @@ class Stage:
         assert self.doubtful.waits_for(PendingReason.AUDIT)
         self.execution = await self.sidecar.execution_of(self.doubtful)
         self.pending = await submit(self.asked_by, flag="pending", risk=Risk.MEDIUM)
+        gates = Rule(id="gated", effect=Effect.DEFER, categories=("gated",), gates=(CHECK,))
+        self.sidecar.policy.rules = (*self.sidecar.policy.rules, gates)
+        self.gated = await submit(self.asked_by, flag="gated", intent=Intent(category="gated"))
         on_execute = ExecutionMode.ON_EXECUTE
         self.approved = await submit(self.asked_by, flag="approved", execution_mode=on_execute)
         return self
@@ -97,6 +113,7 @@ CALLS: Mapping[str, Call] = {
     "CountRequests": lambda s, actor: count_requests(s.sidecar.app, caller(actor), TENANT, 0),
     "Approve": lambda s, actor: s.sidecar.vote(actor, s.pending),
     "Reject": lambda s, actor: s.sidecar.vote(actor, s.pending, VoteKind.REJECT),
+    "ResolvePending": lambda s, actor: s.sidecar.answer_gate(actor, s.gated, CHECK.name),
     "Cancel": lambda s, actor: s.sidecar.cancel(actor, s.pending),
     "Supersede": lambda s, actor: s.sidecar.supersede(actor, s.pending, risk=Risk.HIGH),
     "Execute": lambda s, actor: s.sidecar.execute(actor, s.approved),
@@ -172,9 +189,10 @@ async def test_who_has_no_place_in_the_tenant_cannot_tell_what_there_is(
     refusal = MissingRole if rpc in ABOUT_A_TENANT else NotFound
     ours = await sidecar.changes_nothing(CALLS[rpc](stage, EVE), refusal)
 
-    known = {stage.pending.id, stage.approved.id, stage.execution.id}
+    known = {stage.pending.id, stage.approved.id, stage.gated.id, stage.execution.id}
     stage.pending = stage.pending.but(id=RequestId("none"))
     stage.approved = stage.approved.but(id=RequestId("none"))
+    stage.gated = stage.gated.but(id=RequestId("none"))
     stage.execution = stage.execution.but(id=ExecutionId("none"))
     nobodys = await sidecar.changes_nothing(CALLS[rpc](stage, EVE), refusal)
     told = str(ours)

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from governor.domain.errors import Conflict, StoreUnavailable
+from governor.domain.errors import (
+    Conflict,
+    DependencyCycle,
+    DependencyFailed,
+    Overloaded,
+    StoreUnavailable,
+)
 from governor.domain.request import (
+    DependencyFailure,
     ExecutionMode,
     MutationRequest,
     PendingReason,
@@ -17,7 +24,7 @@ from governor.domain.request import (
 from governor.domain.values import Micros
 from governor.usecases.app import Limits
 from tests.support.governed import Governed, governed
-from tests.support.people import ANN, RITA
+from tests.support.people import ANN, OTTO, RITA
 from tests.support.scripted_host import NO, Loss
 
 ON_EXECUTE = ExecutionMode.ON_EXECUTE
@@ -82,10 +89,6 @@ async def canceled(sidecar: Governed, request: MutationRequest) -> None:
     await sidecar.cancel(RITA, request)
 
 
-async def superseded(sidecar: Governed, request: MutationRequest) -> None:
-    await sidecar.supersede(RITA, request, risk=Risk.HIGH)
-
-
 async def expired(sidecar: Governed, _: MutationRequest) -> None:
     await sidecar.pass_time(60)
 
@@ -95,7 +98,7 @@ async def refused(sidecar: Governed, request: MutationRequest) -> None:
     await sidecar.execute(RITA, request)
 
 
-@pytest.mark.parametrize("fails", [canceled, superseded, expired, refused])
+@pytest.mark.parametrize("fails", [canceled, expired, refused])
 async def test_it_is_rejected_with_what_it_depends_on_and_so_is_the_whole_chain(
     sidecar: Governed, fails: Callable[[Governed, MutationRequest], Awaitable[object]]
 ) -> None:
@@ -230,3 +233,180 @@ async def test_who_waits_no_longer_is_forgotten(sidecar: Governed) -> None:
     assert await status(sidecar, waiting) is Status.REJECTED
     for one in (done, first, endless):
         assert sidecar.dependencies.waiting_for(one.id) == frozenset()
+
+
+# ---------------------------------------------------------------- what fails otherwise
+
+OTHERWISE = (DependencyFailure.PROCEED, DependencyFailure.REVIEW)
+
+
+@pytest.mark.parametrize("fails", [canceled, expired, refused])
+async def test_one_that_proceeds_runs_when_all_have_ended(
+    sidecar: Governed, fails: Callable[[Governed, MutationRequest], Awaitable[object]]
+) -> None:
+    first = await sidecar.submit(flag="a", execution_mode=ON_EXECUTE, expires_at=SOON)
+    second = await on_demand(sidecar, "b")
+    waiting = await sidecar.submit(
+        flag="c",
+        depends_on=(first.id, second.id),
+        on_dependency_failure=DependencyFailure.PROCEED,
+    )
+    await fails(sidecar, first)
+    await sidecar.quiet()
+    assert (await sidecar.now(waiting)).waits_for(PendingReason.DEPENDENCY)
+
+    sidecar.host.refusal = None
+    await sidecar.execute(RITA, second)
+    await sidecar.quiet()
+    assert await status(sidecar, waiting) is Status.EXECUTED
+
+
+@pytest.mark.parametrize(("passed", "end"), [(True, Status.EXECUTED), (False, Status.REJECTED)])
+async def test_one_that_is_reviewed_waits_for_a_person_and_goes_by_their_word(
+    sidecar: Governed, *, passed: bool, end: Status
+) -> None:
+    first = await on_demand(sidecar, "a")
+    waiting = await sidecar.submit(
+        flag="c", depends_on=(first.id,), on_dependency_failure=DependencyFailure.REVIEW
+    )
+    await sidecar.cancel(RITA, first)
+    await sidecar.quiet()
+
+    held = await sidecar.now(waiting)
+    (pending,) = held.progress.pending
+    assert (pending.reason, pending.name) == (PendingReason.MANUAL_REVIEW, "dependency")
+    assert first.id in pending.detail
+
+    await sidecar.answer_gate(OTTO, held, "dependency", passed=passed)
+    await sidecar.quiet()
+    assert await status(sidecar, waiting) is end
+
+
+async def test_what_has_failed_before_the_submission_resolves_as_it_would_have_later(
+    sidecar: Governed,
+) -> None:
+    first = await on_demand(sidecar, "a")
+    await sidecar.cancel(RITA, first)
+    with pytest.raises(DependencyFailed):
+        await after(sidecar, "b", first)
+    proceeds, reviewed = [
+        await sidecar.submit(flag=how, depends_on=(first.id,), on_dependency_failure=how)
+        for how in OTHERWISE
+    ]
+    await sidecar.quiet()
+    assert await status(sidecar, proceeds) is Status.EXECUTED
+    assert (await sidecar.now(reviewed)).waits_for(PendingReason.MANUAL_REVIEW)
+
+
+# ---------------------------------------------------------------- what is superseded
+
+
+async def replaced(sidecar: Governed, request: MutationRequest) -> MutationRequest:
+    changed = await sidecar.supersede(RITA, request, execution_mode=ON_EXECUTE)
+    return changed.request
+
+
+async def test_what_takes_the_place_of_a_dependency_is_waited_for(sidecar: Governed) -> None:
+    first = await on_demand(sidecar, "a")
+    waiting = await after(sidecar, "b", first)
+    second = await replaced(sidecar, first)
+    third = await replaced(sidecar, second)
+    await sidecar.quiet()
+    assert await status(sidecar, waiting) is Status.PENDING
+
+    await sidecar.execute(RITA, third)
+    await sidecar.quiet()
+    assert await status(sidecar, waiting) is Status.EXECUTED
+    for one in (first, second, third):
+        assert sidecar.dependencies.waiting_for(one.id) == frozenset()
+
+
+async def test_what_took_the_place_of_a_dependency_is_found_by_the_next_life(
+    sidecar: Governed,
+) -> None:
+    first = await on_demand(sidecar, "a")
+    waiting = await after(sidecar, "b", first)
+    second = await replaced(sidecar, first)
+    await sidecar.restart()
+    await sidecar.quiet()
+    await sidecar.cancel(RITA, second)
+    await sidecar.quiet()
+
+    ended = await sidecar.now(waiting)
+    assert ended.status is Status.REJECTED
+    assert ended.progress.status_reason is not None
+    assert ended.progress.status_reason.metadata["depends_on"] == second.id
+
+
+async def test_a_request_may_be_submitted_after_its_dependency_was_superseded(
+    sidecar: Governed,
+) -> None:
+    first = await on_demand(sidecar, "a")
+    second = await replaced(sidecar, first)
+    waiting = await after(sidecar, "b", first)
+    assert second.id in waiting.progress.pending[0].detail
+
+    await sidecar.execute(RITA, second)
+    await sidecar.quiet()
+    assert await status(sidecar, waiting) is Status.EXECUTED
+
+
+# ---------------------------------------------------------------- circles
+
+
+async def test_a_replacement_that_would_wait_for_itself_is_refused(sidecar: Governed) -> None:
+    first = await on_demand(sidecar, "a")
+    second = await after(sidecar, "b", first)
+    third = await after(sidecar, "c", second)
+
+    refused = await sidecar.changes_nothing(
+        sidecar.supersede(RITA, first, depends_on=(third.id,)), DependencyCycle
+    )
+    assert isinstance(refused, DependencyCycle)
+    assert refused.facts["id"] == third.id
+
+
+async def test_a_circle_is_found_through_what_was_superseded(sidecar: Governed) -> None:
+    first = await on_demand(sidecar, "a")
+    waiting = await after(sidecar, "b", first)
+    second = await replaced(sidecar, first)
+    await sidecar.changes_nothing(
+        sidecar.supersede(RITA, second, depends_on=(waiting.id,)), DependencyCycle
+    )
+
+
+async def test_what_has_ended_closes_no_circle(sidecar: Governed) -> None:
+    first = await on_demand(sidecar, "a")
+    waiting = await after(sidecar, "b", first)
+    await sidecar.cancel(RITA, waiting)
+    changed = await sidecar.supersede(
+        RITA,
+        first,
+        depends_on=(waiting.id,),
+        on_dependency_failure=DependencyFailure.PROCEED,
+    )
+    assert not changed.request.waits_for(PendingReason.DEPENDENCY)
+
+
+async def test_two_replacements_at_once_close_no_circle_between_them(sidecar: Governed) -> None:
+    """Each alone would do: the second one is refused, by what the first has made of it."""
+    one, other = await on_demand(sidecar, "a"), await on_demand(sidecar, "b")
+    after_one, after_other = await after(sidecar, "c", one), await after(sidecar, "d", other)
+
+    answers = await asyncio.gather(
+        sidecar.supersede(RITA, one, depends_on=(after_other.id,)),
+        sidecar.supersede(RITA, other, depends_on=(after_one.id,)),
+        return_exceptions=True,
+    )
+    assert [type(answer) for answer in answers].count(DependencyCycle) == 1
+
+
+async def test_more_than_can_be_looked_at_is_refused(
+    sidecar: Governed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("governor.usecases.depending.DEPENDENCIES_WALKED_MAX", 2)
+    first = await on_demand(sidecar, "a")
+    waiting = [await on_demand(sidecar, f"flag-{n}") for n in range(3)]
+    await sidecar.changes_nothing(
+        sidecar.supersede(RITA, first, depends_on=tuple(one.id for one in waiting)), Overloaded
+    )

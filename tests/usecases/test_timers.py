@@ -1,19 +1,21 @@
 """Timers: what is due happens at its time, or at the start after downtime, each item by itself."""
 
+import asyncio
 import logging
 from pathlib import Path
 
 import pytest
 
+from governor.domain.clocks import what_is_due
 from governor.domain.errors import Conflict, StoreUnavailable
 from governor.domain.request import ExecutionMode, PendingReason, Risk, StaleStrategy, Status
 from governor.domain.values import Micros
 from governor.usecases.app import Limits
 from governor.usecases.commands import WaitFor
-from governor.usecases.ports import Commit
-from governor.usecases.timers import what_is_due
+from governor.usecases.ports import Commit, Due
+from governor.usecases.timers import POSTPONED_MAX
 from governor.usecases.watch import wait_request
-from tests.support.builders import MICROS_PER_SECOND
+from tests.support.builders import MICROS_PER_SECOND, make_request, submission
 from tests.support.governed import Governed, caller, governed
 from tests.support.people import ANN, AUDREY, OTTO, RITA
 from tests.support.scripted_host import Kind, Loss
@@ -189,6 +191,123 @@ async def test_a_store_that_is_away_postpones_nobody(sidecar: Governed) -> None:
         await sidecar.timers.run_due()
     assert await sidecar.timers.run_due() == 1
     assert (await sidecar.now(request)).status is Status.EXPIRED
+
+
+async def test_a_page_never_grows_with_what_is_postponed(tmp_path: Path) -> None:
+    async with governed(tmp_path, limits=Limits(timer_page=2)) as sidecar:
+        for n in range(7):
+            await sidecar.submit(
+                flag=f"flag-{n}", risk=Risk.HIGH, expires_at=in_seconds(sidecar, 60 + n)
+            )
+        sidecar.clock.advance(100)
+        sidecar.store.interruptions.extend([RuntimeError("a fault of this item")] * 6)
+        pages = watched_pages(sidecar)
+
+        assert await sidecar.timers.run_due() == 1
+        assert max(pages) == 2
+
+
+async def test_what_cannot_be_remembered_as_postponed_is_tried_at_each_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("governor.usecases.timers.POSTPONED_MAX", 1)
+    async with governed(tmp_path) as sidecar:
+        for n in range(3):
+            await sidecar.submit(
+                flag=f"flag-{n}", risk=Risk.HIGH, expires_at=in_seconds(sidecar, 60 + n)
+            )
+        sidecar.clock.advance(100)
+        sidecar.store.interruptions.extend([RuntimeError("a fault of this item")] * 3)
+
+        assert await sidecar.timers.run_due() == 0
+        assert await sidecar.timers.run_due() == 2
+    assert POSTPONED_MAX > 1
+
+
+async def test_a_clock_that_is_set_back_leaves_nothing_postponed_for_longer_than_a_pause(
+    sidecar: Governed,
+) -> None:
+    request = await sidecar.submit(risk=Risk.HIGH, expires_at=in_seconds(sidecar, 60))
+    sidecar.clock.advance(7200)
+    sidecar.store.interruptions.append(RuntimeError("a fault of this item"))
+    assert await sidecar.timers.run_due() == 0
+
+    sidecar.clock.advance(-3600)
+    assert await sidecar.timers.run_due() == 1
+    assert (await sidecar.now(request)).status is Status.EXPIRED
+
+
+async def test_what_fell_due_in_a_downtime_happens_in_the_order_of_its_own_moments(
+    tmp_path: Path,
+) -> None:
+    """Also across the clocks of one request: its schedule, then others' expiry, then its own."""
+    async with governed(tmp_path, limits=Limits(timer_page=2)) as sidecar:
+        both = await sidecar.submit(
+            flag="a",
+            risk=Risk.HIGH,
+            execute_after=in_seconds(sidecar, 10),
+            expires_at=in_seconds(sidecar, 30),
+        )
+        others = [
+            await sidecar.submit(
+                flag=f"flag-{at}", risk=Risk.HIGH, expires_at=in_seconds(sidecar, at)
+            )
+            for at in (20, 40, 35, 25)
+        ]
+        head = sidecar.store.head.revision
+        sidecar.clock.advance(3600)
+
+        assert await sidecar.timers.run_due() == 6
+
+        first, second, third, fourth = others[0], others[3], others[2], others[1]
+        assert [
+            (entry.decision.request_id, entry.decision.code.text)
+            for entry in await sidecar.ledger(after=head)
+        ] == [
+            (both.id, "pending"),
+            (first.id, "expired"),
+            (second.id, "expired"),
+            (both.id, "expired"),
+            (third.id, "expired"),
+            (fourth.id, "expired"),
+        ]
+
+
+async def test_ten_thousand_due_requests_are_looked_at_page_by_page(tmp_path: Path) -> None:
+    """Each page as large as it may be and no larger, and one more look that finds nothing."""
+    limits = Limits(timer_page=200)
+    async with governed(tmp_path, limits=limits) as sidecar:
+        for first in range(0, 10_000, 500):
+            due = (
+                make_request(
+                    f"r-{n:05}",
+                    status=Status.PENDING,
+                    waits_for=(PendingReason.APPROVAL,),
+                    expires_at=in_seconds(sidecar, 60 + n % 50),
+                )
+                for n in range(first, first + 500)
+            )
+            await asyncio.gather(*(sidecar.store.commit(submission(request)) for request in due))
+        sidecar.clock.advance(3600)
+        pages = watched_pages(sidecar)
+
+        assert await sidecar.timers.run_due() == 10_000
+
+        assert pages == [200] * 50 + [0, 0]
+        assert await sidecar.timers.next_moment() is None
+
+
+def watched_pages(sidecar: Governed) -> list[int]:
+    """The sizes of the pages that the timers are given from now on."""
+    look, sizes = sidecar.store.due, list[int]()
+
+    async def watched(*, until: Micros, limit: int, after: Due | None = None) -> tuple[Due, ...]:
+        page = await look(until=until, limit=limit, after=after)
+        sizes.append(len(page))
+        return page
+
+    sidecar.store.due = watched
+    return sizes
 
 
 async def test_what_is_postponed_is_not_looked_at_in_a_hurry(sidecar: Governed) -> None:

@@ -11,6 +11,7 @@ from governor.bootstrap.measuring import health_of, measure
 from governor.bootstrap.parts import bounds_of, host_of, migrates, promises_of, server_of
 from governor.bootstrap.refusals import refusals_told
 from governor.bootstrap.started import Started
+from governor.check_client import CheckClient
 from governor.clock import SystemClock, SystemIds
 from governor.config.settings import Settings
 from governor.directory_file import FileDirectory
@@ -21,6 +22,7 @@ from governor.telemetry import providers
 from governor.telemetry.providers import Telemetry
 from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
+from governor.usecases.checks import Checking
 from governor.usecases.dependencies import Dependencies
 from governor.usecases.execution_manager import ExecutionManager
 from governor.usecases.host_standing import Standing
@@ -70,6 +72,12 @@ async def _start(
     open_parts.push_async_callback(close_in_time, "store", store.close)
     host = host_of(settings, telemetry)
     open_parts.push_async_callback(close_in_time, "host", host.close)
+    checks = CheckClient(
+        policy.check_service,
+        telemetry=telemetry,
+        message_bytes_max=settings.host_message_bytes_max,
+    )
+    open_parts.push_async_callback(close_in_time, "checks", checks.close)
     ids = SystemIds()
     limits = bounds_of(Limits, settings)
     app = App(
@@ -88,6 +96,7 @@ async def _start(
             entries_max=limits.tail_entries_max,
             bytes_max=limits.tail_bytes_max,
         ),
+        checks=checks,
         limits=limits,
         failpoints=armed,
     )
@@ -115,7 +124,7 @@ async def _begin(
     open_parts: AsyncExitStack,
 ) -> None:
     """Sets everything going: first what the former process left, then new calls."""
-    dependencies, timers, adoption = Dependencies(), Timers(), Adoption()
+    dependencies, checking, timers, adoption = Dependencies(), Checking(), Timers(), Adoption()
     app.store.listen(app.tail.publish)
     app.store.listen(app.waiters.publish)
     if telemetry.instruments is not None:
@@ -125,10 +134,12 @@ async def _begin(
     app.standing.attach(app)
     app.executions.attach(app)
     dependencies.attach(app)
+    checking.attach(app)
     timers.attach(app)
-    adoption.attach(app, app.executions.take_up, dependencies.take_up)
+    adoption.attach(app, app.executions.take_up, dependencies.take_up, checking.take_up)
     open_parts.push_async_callback(app.standing.stop)
     open_parts.push_async_callback(timers.stop)
+    open_parts.push_async_callback(checking.stop)
     open_parts.push_async_callback(dependencies.stop)
     open_parts.push_async_callback(app.executions.drain, 0.0)
     open_parts.push_async_callback(adoption.stop)

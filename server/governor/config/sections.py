@@ -175,7 +175,8 @@ class Hosting(Section):
         default=None, description="The private key of that certificate, PEM."
     )
     host_message_bytes_max: MessageBytes = Field(
-        default=8_388_608, description="The largest message to or from the host."
+        default=8_388_608,
+        description="The largest message to or from the host, or a service that answers checks.",
     )
     host_failures_max: Count = Field(
         default=5,
@@ -234,6 +235,22 @@ class Requesting(Section):
     timer_retry_seconds: Seconds = Field(
         default=_LIMITS.timer_retry_seconds,
         description="How long a due request that failed to move is left alone.",
+    )
+
+
+class Checking(Section):
+    """How the services are called that answer checks; policy says where each of them is."""
+
+    checks_running_max: Count = Field(
+        default=_LIMITS.checks_running_max, description="How many checks are asked for at once."
+    )
+    check_pause_seconds_initial: Seconds = Field(
+        default=_LIMITS.check_pause_seconds_initial,
+        description="The first pause before a service that gave no answer is asked again; the "
+        "pauses grow at random from there, until the check's own time is up.",
+    )
+    check_pause_seconds_max: Seconds = Field(
+        default=_LIMITS.check_pause_seconds_max, description="The longest such pause."
     )
 
 
@@ -316,6 +333,7 @@ SECTIONS: tuple[type[Section], ...] = (
     Hosting,
     Deciding,
     Requesting,
+    Checking,
     Executing,
     Streaming,
     Operating,

@@ -7,6 +7,7 @@ from pydantic import model_validator
 from governor.config.listener import Listener, parse_listener
 from governor.config.sections import (
     Admitting,
+    Checking,
     Deciding,
     Executing,
     Hosting,
@@ -19,7 +20,16 @@ from governor.config.sections import (
 
 
 class Settings(
-    Listening, Admitting, Storing, Hosting, Deciding, Requesting, Executing, Streaming, Operating
+    Listening,
+    Admitting,
+    Storing,
+    Hosting,
+    Deciding,
+    Requesting,
+    Checking,
+    Executing,
+    Streaming,
+    Operating,
 ):
     """The effective settings of one server."""
 
@@ -77,6 +87,7 @@ class Settings(
             ("request_lifetime_seconds", "request_lifetime_seconds_max"),
             ("apply_seconds_max", "lease_seconds"),
             ("backoff_seconds_initial", "backoff_seconds_max"),
+            ("check_pause_seconds_initial", "check_pause_seconds_max"),
             ("host_pause_seconds_initial", "host_pause_seconds_max"),
             ("payload_bytes_max", "message_bytes_max"),
             ("message_bytes_max", "bytes_in_flight_max"),

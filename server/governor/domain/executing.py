@@ -34,7 +34,7 @@ from governor.domain.values import (
     Reason,
     Value,
 )
-from governor.domain.workflow import Advance, advance, standing
+from governor.domain.workflow import Advance, advance, is_claimable, standing
 
 
 class Progression(Value, frozen=True, kw_only=True):
@@ -59,10 +59,13 @@ def claimed(
 ) -> Progression:
     """The request is taken for execution. `resolution` is unset where the host compares itself.
 
-    Raises ValueError for a resolution that lets nothing go on.
+    Raises ValueError for a resolution that lets nothing go on, and IllegalTransition when it is too
+    late, or no maintenance window is open.
     """
     if resolution is not None and resolution not in CLEAN:
         raise ValueError(f"{resolution} lets no request be claimed")
+    if not is_claimable(request, now):
+        raise IllegalTransition(request.status, Trigger.CLAIMED)
     execution = Execution(
         id=execution_id,
         audit_id=audit_id,

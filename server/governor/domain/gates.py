@@ -3,6 +3,9 @@
 from governor.domain.approval import Target
 from governor.domain.values import Value
 
+DEPENDENCY_REVIEW = "dependency"
+"""The name of the MANUAL_REVIEW of a request whose dependencies were not all executed."""
+
 
 class Gate(Value, frozen=True, kw_only=True):
     """One named thing that must be answered, by somebody or by time.

@@ -23,9 +23,11 @@ class Trigger(StrEnum):
     REASON_RESOLVED = "REASON_RESOLVED"
     LAST_REASON_RESOLVED = "LAST_REASON_RESOLVED"
     DEPENDENCY_FAILED = "DEPENDENCY_FAILED"
+    CHECK_FAILED = "CHECK_FAILED"
     CANCELED = "CANCELED"
     SUPERSEDED = "SUPERSEDED"
     EXPIRED = "EXPIRED"
+    WINDOW_CLOSED = "WINDOW_CLOSED"
     CLAIMED = "CLAIMED"
     RECLAIMED = "RECLAIMED"
     STALE_REJECTED = "STALE_REJECTED"
@@ -57,6 +59,7 @@ TRANSITIONS: Mapping[Status, Mapping[Trigger, Status]] = {
         Trigger.REASON_RESOLVED: Status.PENDING,
         Trigger.LAST_REASON_RESOLVED: Status.APPROVED,
         Trigger.DEPENDENCY_FAILED: Status.REJECTED,
+        Trigger.CHECK_FAILED: Status.REJECTED,
         Trigger.POLICY_DENIED: Status.REJECTED,
         Trigger.MUST_WAIT: Status.PENDING,
         Trigger.VALIDATION_FAILED: Status.FAILED,
@@ -67,6 +70,7 @@ TRANSITIONS: Mapping[Status, Mapping[Trigger, Status]] = {
     },
     Status.APPROVED: {
         Trigger.CLAIMED: Status.EXECUTING,
+        Trigger.WINDOW_CLOSED: Status.PENDING,
         Trigger.STALE_REJECTED: Status.REJECTED,
         Trigger.RENEWAL_REQUIRED: Status.PENDING,
         Trigger.REVALIDATION_REQUIRED: Status.PENDING,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import assert_never
 
 from governor.domain.approval import Plan, Step
 from governor.domain.gates import Gate, Window
@@ -59,7 +60,8 @@ class Verdict(Value, frozen=True, kw_only=True):
 class Rule(Value, frozen=True, kw_only=True):
     """One rule. It matches when every condition it states holds; an unstated condition always does.
 
-    `mutation_types`, `state_types` and `tenants` are shell patterns; the others are exact.
+    `mutation_types`, `state_types` and `tenants` are shell patterns; the others are exact. What
+    stands from `steps` on is what a rule that defers demands; any of its windows will do.
     """
 
     id: str
@@ -75,8 +77,16 @@ class Rule(Value, frozen=True, kw_only=True):
     requester_roles: tuple[str, ...] = ()
     requester_groups: tuple[str, ...] = ()
     versioned: bool | None = None
-    steps: tuple[Step, ...] = ()
     message: str = ""
+    steps: tuple[Step, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    windows: tuple[Window, ...] = ()
+    execution_window_seconds: int | None = None
+
+    @property
+    def defers_to_something(self) -> bool:
+        """Whether it demands anything that can come to pass."""
+        return bool(self.steps or self.gates or self.windows)
 
     def matches(self, facts: Facts) -> bool:
         """Whether every stated condition holds."""
@@ -98,10 +108,12 @@ class Rule(Value, frozen=True, kw_only=True):
 def evaluate(rules: Sequence[Rule], facts: Facts, policy_sha256: bytes = b"") -> Verdict:
     """The strictest of the rules that match: any DENY denies, else any DEFER defers, else ALLOW.
 
-    No match denies. The steps of all matching DEFER rules are demanded, in the order of the rules.
+    No match denies. What the matching DEFER rules demand is demanded together: their steps and
+    gates in the order of the rules, the windows that all of them name who name any, and the
+    shortest of their execution windows.
     """
     matching = [rule for rule in rules if rule.matches(facts)]
-    if any(rule.effect is Effect.DEFER and not rule.steps for rule in matching):
+    if any(rule.effect is Effect.DEFER and not rule.defers_to_something for rule in matching):
         return _denied("RULE_WITHOUT_STEPS", "a rule defers without saying to whom", policy_sha256)
     for effect in (Effect.DENY, Effect.DEFER, Effect.ALLOW):
         deciding = [rule for rule in matching if rule.effect is effect]
@@ -116,17 +128,48 @@ def _denied(code: str, message: str, policy_sha256: bytes) -> Verdict:
 
 
 def _verdict(effect: Effect, deciding: Sequence[Rule], policy_sha256: bytes) -> Verdict:
+    match effect:
+        case Effect.DENY:
+            words = "; ".join(rule.message for rule in deciding if rule.message)
+            reason = Reason(code="POLICY_DENIED", message=words or f"denied by {deciding[0].id}")
+            verdict = Verdict(effect=effect, reason=reason)
+        case Effect.DEFER:
+            verdict = _deferred(deciding)
+        case Effect.ALLOW:
+            verdict = Verdict(effect=effect)
+        case _:
+            assert_never(effect)
+    return verdict.but(rules=tuple(rule.id for rule in deciding), policy_sha256=policy_sha256)
+
+
+def _deferred(deciding: Sequence[Rule]) -> Verdict:
     steps = tuple(step for rule in deciding for step in rule.steps)
-    reason = None
-    if effect is Effect.DENY:
-        words = "; ".join(rule.message for rule in deciding if rule.message)
-        reason = Reason(code="POLICY_DENIED", message=words or f"denied by {deciding[0].id}")
+    gates: dict[tuple[str, str], Gate] = {}
+    for gate in (gate for rule in deciding for gate in rule.gates):
+        gates.setdefault((gate.reason, gate.name), gate)
+    limits = [
+        rule.execution_window_seconds
+        for rule in deciding
+        if rule.execution_window_seconds is not None
+    ]
+    choices = [rule.windows for rule in deciding if rule.windows]
+    first = choices[0] if choices else ()
+    windows = tuple(window for window in first if all(window in others for others in choices))
+    if choices and not windows:
+        # Each of them forbids what the other one asks for; which one gives way is not ours to say.
+        return Verdict(
+            effect=Effect.DENY,
+            reason=Reason(
+                code="NO_COMMON_WINDOW",
+                message="the rules that match name no maintenance window in common",
+            ),
+        )
     return Verdict(
-        effect=effect,
-        rules=tuple(rule.id for rule in deciding),
-        reason=reason,
-        plan=Plan(steps=steps) if effect is Effect.DEFER else None,
-        policy_sha256=policy_sha256,
+        effect=Effect.DEFER,
+        plan=Plan(steps=steps) if steps else None,
+        gates=tuple(gates.values()),
+        windows=windows,
+        execution_window_seconds=min(limits, default=None),
     )
 
 

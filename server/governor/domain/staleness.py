@@ -4,11 +4,14 @@ The request's strategy says how to go on: rejected, approved again, or looked at
 version by policy and host.
 """
 
+from collections.abc import Sequence
+
 from governor.domain.approval import Approval
 from governor.domain.decision import Code, Decision, decide
 from governor.domain.digest import request_digest
 from governor.domain.errors import IllegalTransition
 from governor.domain.execution import Execution
+from governor.domain.gates import Gate
 from governor.domain.lifecycle import Trigger
 from governor.domain.policy import Effect, Verdict
 from governor.domain.request import MutationRequest, Pending, PendingReason, Status
@@ -18,6 +21,7 @@ from governor.domain.workflow import (
     Advance,
     advance,
     ended,
+    gates_wait,
     released,
     standing,
     verdict_decision,
@@ -67,8 +71,14 @@ def overtaken(
         )
         after = advance(request, Trigger.STALE_REJECTED, now, status_reason=reason)
     elif resolution is Resolution.RENEWED_APPROVAL_REQUIRED and approval is not None:
+        verdict = request.progress.verdict
         after = _reopened(
-            request, Trigger.RENEWAL_REQUIRED, approval.renewed(), current_version, now
+            request,
+            Trigger.RENEWAL_REQUIRED,
+            approval.renewed(),
+            current_version,
+            now,
+            gates=_asked_again(request, verdict) if verdict is not None else (),
         )
     else:
         # Where policy alone approved, policy is what renews.
@@ -102,6 +112,10 @@ def revalidated(
     satisfied already. The digest stays: it covers the strategy that the approvers agreed to. A
     plan that is new or was not satisfied opens a new round on the latest version.
 
+    What was answered is bound to the digest, as votes are: while it stays, only the gates wait that
+    were not there before; when it changes, checks and reviews wait again. What a quota has given,
+    it has given.
+
     Raises IllegalTransition unless the request waits for revalidation.
     """
     if not request.waits_for(PendingReason.REVALIDATION):
@@ -125,13 +139,20 @@ def revalidated(
             request,
             PendingReason.REVALIDATION,
             now=now,
+            added=gates_wait(_not_passed(request, verdict), now),
             verdict=verdict,
             expected_version=current_version,
         )
     else:
         renewed = approval.renewed().but(plan=plan) if approval else Approval(plan=plan)
         after = _reopened(
-            request, Trigger.MUST_WAIT, renewed, current_version, now, verdict=verdict
+            request,
+            Trigger.MUST_WAIT,
+            renewed,
+            current_version,
+            now,
+            gates=_asked_again(request, verdict),
+            verdict=verdict,
         )
         decisions = (*_voided(request, after, now), *standing(after, now))
         step = Advance(request=after, decisions=decisions)
@@ -158,6 +179,8 @@ def _reopened(
     renewed: Approval,
     current_version: str,
     now: Micros,
+    *,
+    gates: Sequence[Gate],
     **changes: object,
 ) -> MutationRequest:
     """The request waits for a new round, whose votes are bound to the version as it is now."""
@@ -165,11 +188,26 @@ def _reopened(
         request,
         trigger,
         now,
-        pending=(Pending(reason=PendingReason.APPROVAL, since=now),),
+        pending=(Pending(reason=PendingReason.APPROVAL, since=now), *gates_wait(gates, now)),
         approval=renewed,
         expected_version=current_version,
         digest=request_digest(request.content, current_version),
         **changes,
+    )
+
+
+def _not_passed(request: MutationRequest, verdict: Verdict) -> tuple[Gate, ...]:
+    """The gates of a new verdict that were not there before, and have therefore not been passed."""
+    before = request.progress.verdict
+    passed = {(gate.reason, gate.name) for gate in before.gates} if before is not None else set()
+    return tuple(gate for gate in verdict.gates if (gate.reason, gate.name) not in passed)
+
+
+def _asked_again(request: MutationRequest, verdict: Verdict) -> tuple[Gate, ...]:
+    """The gates of a verdict that wait when the digest changes."""
+    new = _not_passed(request, verdict)
+    return tuple(
+        gate for gate in verdict.gates if gate.reason != PendingReason.QUOTA or gate in new
     )
 
 

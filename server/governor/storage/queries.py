@@ -114,9 +114,9 @@ def executions_page(query: ExecutionQuery) -> Select[Any]:
 
 def due(*, until: Micros, limit: int, after: Due | None = None) -> Select[Any]:
     order = (_requests.due_at, _requests.id)
-    page = select(_requests.id).where(_requests.due_at <= until)
+    page = select(_requests.id, _requests.due_at).where(_requests.due_at <= until)
     if after is not None:
-        page = page.where(tuple_(*order) > tuple_(*after))
+        page = page.where(tuple_(*order) > tuple_(after.at, after.id))
     return page.order_by(*order).limit(limit)
 
 

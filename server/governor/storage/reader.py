@@ -128,11 +128,9 @@ class Reader:
         found = await self._select(queries.host_standing())
         return rows.host_standing_of(found[0] if found else None)
 
-    async def due(
-        self, *, until: Micros, limit: int, after: Due | None = None
-    ) -> tuple[RequestId, ...]:
+    async def due(self, *, until: Micros, limit: int, after: Due | None = None) -> tuple[Due, ...]:
         found = await self._select(queries.due(until=until, limit=limit, after=after))
-        return tuple(row.id for row in found)
+        return tuple(Due(at=Micros(row.due_at), id=row.id) for row in found)
 
     async def next_due(self) -> Micros | None:
         ((moment,),) = await self._select(queries.next_due())

@@ -11,6 +11,7 @@ from sqlalchemy import Column, Row
 from governor.domain.approval import Target
 from governor.domain.decision import Category
 from governor.domain.execution import Execution, ExecutionStatus, Severity, SideEffect
+from governor.domain.gating import calls_waiting
 from governor.domain.host_standing import UNMET, HostStanding
 from governor.domain.request import (
     Content,
@@ -37,9 +38,10 @@ PENDING_BITS: Final = {
 }
 """What stands in `pending_mask`. A bit, once given, is never given to another reason."""
 
-_NEEDS_THE_EXECUTION_MANAGER: Final = (
+_NEEDS_SOMEBODY: Final = (
     PENDING_BITS[PendingReason.REVALIDATION] | PENDING_BITS[PendingReason.DEPENDENCY]
 )
+_CHECK: Final = PENDING_BITS[PendingReason.EXTERNAL_CHECK]
 
 
 class _Fixed(Value, frozen=True, kw_only=True):
@@ -225,14 +227,16 @@ def reasons_in(mask: int) -> tuple[PendingReason, ...]:
 
 
 def is_unfinished(request: MutationRequest, mask: int) -> bool:
-    """Whether the execution manager must look at it after a restart."""
+    """Whether somebody must see to it after a restart, beside the timers."""
     match request.progress.status:
         case Status.EXECUTING:
             return True
         case Status.APPROVED:
             return request.content.execution_mode is ExecutionMode.AUTOMATIC
         case Status.PENDING:
-            return bool(mask & _NEEDS_THE_EXECUTION_MANAGER)
+            return bool(mask & _NEEDS_SOMEBODY) or (
+                bool(mask & _CHECK) and bool(calls_waiting(request))
+            )
         case _:
             return False
 

@@ -13,8 +13,9 @@ APPROVER = "approver"
 OPERATOR = "operator"
 AUDITOR = "auditor"
 ADMIN = "admin"
+CHECKER = "checker"
 
-_EVERYBODY = frozenset({SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN})
+_EVERYBODY = frozenset({SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN, CHECKER})
 
 ROLES: Mapping[str, frozenset[str]] = {
     "Submit": frozenset({SUBMITTER}),
@@ -23,6 +24,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     "CountRequests": _EVERYBODY,
     "Approve": frozenset({APPROVER}),
     "Reject": frozenset({APPROVER}),
+    "ResolvePending": frozenset({OPERATOR, ADMIN, CHECKER}),
     "Cancel": frozenset({SUBMITTER, OPERATOR, ADMIN}),
     "Supersede": frozenset({SUBMITTER}),
     "Execute": frozenset({SUBMITTER, OPERATOR, ADMIN}),

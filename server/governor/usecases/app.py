@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from governor.usecases.ports import (
+    Checks,
     Clock,
     Directory,
     Failpoints,
     Host,
     Ids,
+    NobodyToAsk,
     Policy,
     Store,
     Tracing,
@@ -46,6 +48,9 @@ class Limits:
     timer_poll_seconds_max: float = 1.0
     timer_page: int = 200
     timer_retry_seconds: float = 5.0
+    checks_running_max: int = 16
+    check_pause_seconds_initial: float = 0.5
+    check_pause_seconds_max: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,5 +68,6 @@ class App:
     standing: "Standing"
     waiters: "Waiters"
     tail: "Tail"
+    checks: Checks = field(default_factory=NobodyToAsk)
     limits: Limits = field(default_factory=Limits)
     failpoints: Failpoints = no_failpoints

@@ -8,10 +8,11 @@ from governor.domain.errors import Conflict, GovernorError, IllegalTransition
 from governor.domain.executing import Progression, claimed, reclaimed
 from governor.domain.execution import Execution
 from governor.domain.lifecycle import Trigger
-from governor.domain.request import MutationRequest
+from governor.domain.request import MutationRequest, Status
 from governor.domain.resolution import CLEAN, Resolution, resolve
 from governor.domain.staleness import stale_before_claim
 from governor.domain.values import ExecutionId, Identity
+from governor.domain.workflow import Advance, is_claimable, is_in_window, window_closed
 from governor.usecases.app import App
 from governor.usecases.ports import Commit, Committed, ExecutionTrace, IdempotencyKey
 
@@ -39,11 +40,16 @@ class Claims:
     ) -> Committed:
         """Resolves the version, where the host does not, and commits the claim.
 
-        The committed request is not EXECUTING when its version turned out to be stale. Raises
-        StateBusy, Conflict, HostUnavailable, HostHeld, IllegalTransition.
+        The committed request is not EXECUTING when its version turned out to be stale, or its
+        maintenance window has closed. Raises StateBusy, Conflict, HostUnavailable, HostHeld,
+        IllegalTransition.
         """
         app = self._app
         capabilities = await app.standing.vouch()
+        if (closed := self._window_closed(request)) is not None:
+            return await app.store.commit(
+                Commit(requests=(closed.request,), decisions=closed.decisions, key=key)
+            )
         resolution, current = _upfront(request), None
         if resolution is None and not capabilities.compare_and_apply:
             current = await app.host.state_version(request.tenant, request.state)
@@ -55,8 +61,6 @@ class Claims:
                 return await app.store.commit(
                     Commit(requests=(step.request,), decisions=step.decisions, key=key)
                 )
-        if app.clock.now() >= request.expires_at:
-            raise IllegalTransition(request.status, Trigger.CLAIMED)
         claim = self._claimed(request, starter, resolution, current)
         try:
             app.failpoints("execute.before_claim")
@@ -90,6 +94,13 @@ class Claims:
         )
         return step.but(request=committed.requests[0], execution=committed.executions[0])
 
+    def _window_closed(self, request: MutationRequest) -> Advance | None:
+        """What its maintenance window does to a request whose turn it is; None: it may go on."""
+        now = self._app.clock.now()
+        if request.status is not Status.APPROVED or is_in_window(request, now):
+            return None
+        return window_closed(request, now=now)
+
     def _claimed(
         self,
         request: MutationRequest,
@@ -97,13 +108,16 @@ class Claims:
         resolution: Resolution | None,
         current_version: str | None,
     ) -> Progression:
+        now = self._app.clock.now()
+        if not is_claimable(request, now):
+            raise IllegalTransition(request.status, Trigger.CLAIMED)
         trace = self._app.tracing.execution_started(request)
         claim = claimed(
             request,
             execution_id=self._app.ids.execution_id(),
             audit_id=self._app.ids.audit_id(),
             starter=starter,
-            now=self._app.clock.now(),
+            now=now,
             lease_us=self._lease_us,
             resolution=resolution,
             current_version=current_version,

@@ -1,4 +1,4 @@
-"""Requests that wait for other requests: let go, or rejected, when those have ended."""
+"""Requests that wait for other requests: what follows when those have ended."""
 
 import asyncio
 import logging
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from governor.domain.decision import Category
 from governor.domain.errors import Conflict, IllegalTransition
-from governor.domain.request import MutationRequest, PendingReason, Status
+from governor.domain.request import DependencyFailure, MutationRequest, PendingReason, Status
 from governor.domain.values import RequestId
-from governor.domain.workflow import Advance, dependency_failed, reason_resolved
+from governor.domain.workflow import Advance, dependencies_ended
 from governor.usecases.app import App
+from governor.usecases.depending import REPLACEMENTS_MAX, replacement_of
 from governor.usecases.patience import persistently
 from governor.usecases.ports import Batch, Commit
 
@@ -25,7 +26,7 @@ class Dependencies:
 
     def __init__(self) -> None:
         self._app: App
-        self._waiting: dict[RequestId, tuple[RequestId, ...]] = {}
+        self._waiting: dict[RequestId, set[RequestId]] = {}
         self._dependents: dict[RequestId, set[RequestId]] = {}
         # In the order in which they are to be looked at, each once. Bounded by those who wait.
         self._to_look_at: dict[RequestId, None] = {}
@@ -63,10 +64,11 @@ class Dependencies:
             if commit.replayed:
                 continue
             for request in commit.requests:
-                if request.waits_for(PendingReason.DEPENDENCY):
-                    self._remember(request)
-                else:
+                if not request.waits_for(PendingReason.DEPENDENCY):
                     self._forget(request.id)
+                elif request.id not in self._waiting:
+                    self._remember(request)
+                    self._look_at(request.id)  # what it names may have been superseded long ago
                 if request.is_terminal:
                     for dependent in sorted(self._dependents.get(request.id, ())):
                         self._look_at(dependent)
@@ -81,9 +83,14 @@ class Dependencies:
                     self._look_at(dependent)
 
     def _remember(self, request: MutationRequest) -> None:
-        self._waiting[request.id] = request.content.depends_on
+        self._waiting.setdefault(request.id, set())
         for id in request.content.depends_on:
-            self._dependents.setdefault(id, set()).add(request.id)
+            self._watch(request.id, id)
+
+    def _watch(self, dependent: RequestId, id: RequestId) -> None:
+        if dependent in self._waiting:
+            self._waiting[dependent].add(id)
+            self._dependents.setdefault(id, set()).add(dependent)
 
     def _forget(self, dependent: RequestId) -> None:
         """It waits no longer; what it depended on may have ended long ago, or go on for ever."""
@@ -129,12 +136,32 @@ class Dependencies:
 
     async def _step(self, request: MutationRequest) -> Advance | None:
         """What follows for `request`; None while it still has to wait."""
-        now = self._app.clock.now()
-        waits = False
+        rejects = request.content.on_dependency_failure is DependencyFailure.REJECT
+        now, waits = self._app.clock.now(), False
+        failed: dict[RequestId, Status] = {}
         for id in request.content.depends_on:
-            dependency = await self._app.store.request(id)
+            dependency = await self._follow(request.id, id)
             if dependency is None or not dependency.is_terminal:
                 waits = True
             elif dependency.status is not Status.EXECUTED:
-                return dependency_failed(request, on=id, status=dependency.status, now=now)
-        return None if waits else reason_resolved(request, PendingReason.DEPENDENCY, now=now)
+                failed[dependency.id] = dependency.status
+                if rejects:
+                    break
+        if waits and not (failed and rejects):
+            return None
+        return dependencies_ended(request, failed=failed, now=now)
+
+    async def _follow(self, dependent: RequestId, id: RequestId) -> MutationRequest | None:
+        """The dependency, or what has taken its place; whose end is looked for as well.
+
+        It is watched before it is read, so that an end in between is not missed.
+        """
+        request = None
+        for _ in range(REPLACEMENTS_MAX + 1):
+            self._watch(dependent, id)
+            request = await self._app.store.request(id)
+            replacement = replacement_of(request) if request is not None else None
+            if replacement is None:
+                break
+            id = replacement
+        return request

@@ -26,6 +26,7 @@ from governor.domain.execution import ACTIVE, Execution, ExecutionStatus
 from governor.domain.lifecycle import Trigger
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Slot, Status
 from governor.domain.values import GOVERNOR, ExecutionId, Identity, RequestId
+from governor.domain.workflow import is_claimable
 from governor.usecases.app import App
 from governor.usecases.claiming import Claims
 from governor.usecases.patience import persistently
@@ -163,6 +164,7 @@ class ExecutionManager:
             capabilities is not None
             and capabilities.compare_and_apply
             and request.content.execution_mode is ExecutionMode.AUTOMATIC
+            and is_claimable(request, self._app.clock.now())
             and not self._stopping
             and self._app.standing.allows
             and self._app.host.condition.circuit is Circuit.CLOSED

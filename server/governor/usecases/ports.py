@@ -128,8 +128,11 @@ class Cursor(Value, frozen=True, kw_only=True):
     id: str
 
 
-Due = tuple[Micros, RequestId]
-"""A place among what is due: a request's due_at, and its id."""
+class Due(Value, frozen=True, kw_only=True):
+    """A request at its place in the order of what falls due."""
+
+    at: Micros
+    id: RequestId
 
 
 class LinkKind(StrEnum):
@@ -291,12 +294,9 @@ class Store(Protocol):
         """Whether the host is trusted, as last committed."""
         ...
 
-    async def due(
-        self, *, until: Micros, limit: int, after: Due | None = None
-    ) -> tuple[RequestId, ...]:
-        """Requests whose due_at is not later than `until`, earliest first, and then by their ids.
-
-        `after` leaves out everything up to that place: what was looked at is not read again.
+    async def due(self, *, until: Micros, limit: int, after: Due | None = None) -> tuple[Due, ...]:
+        """Requests whose due_at is not later than `until`, earliest first; a page of them, which
+        begins after the place `after` in that order.
         """
         ...
 
@@ -319,7 +319,8 @@ class Store(Protocol):
     async def adopt(self, *, limit: int) -> tuple[MutationRequest, ...]:
         """Takes over unfinished requests that no living process sees to, and answers them.
 
-        Unfinished are: EXECUTING; APPROVED and AUTOMATIC; PENDING on REVALIDATION or DEPENDENCY.
+        Unfinished are: EXECUTING; APPROVED and AUTOMATIC; PENDING on REVALIDATION, on DEPENDENCY,
+        or on an EXTERNAL_CHECK that is called.
         Oldest first, their payloads' data left empty; none when there are none left. What a process
         writes it sees to by itself. One may be answered twice after a StoreUnavailable.
         """
@@ -456,6 +457,41 @@ class Host(Protocol):
     async def lookup(self, execution: Execution, *, fence: bool, traceparent: str) -> LookupAnswer:
         """What became of an execution; with `fence`, decides it. Never raises."""
         ...
+
+
+# --- Checks -------------------------------------------------------------------------------------
+
+
+class CheckOutcome(StrEnum):
+    """How a check was answered. NOBODY: there is nobody to call. NONE: nothing came of the call."""
+
+    PASSED = "PASSED"
+    FAILED = "FAILED"
+    LATER = "LATER"
+    NOBODY = "NOBODY"
+    NONE = "NONE"
+
+
+class CheckAnswer(Value, frozen=True, kw_only=True):
+    """The answer of an outside service, with its words."""
+
+    outcome: CheckOutcome
+    reason: Reason = Reason(code="")
+
+
+class Checks(Protocol):
+    """The outside services that answer named checks. Every call has a deadline."""
+
+    async def ask(self, name: str, request: MutationRequest) -> CheckAnswer:
+        """Whether the request passes the check. Never raises for an answer or the lack of one."""
+        ...
+
+
+class NobodyToAsk:
+    """No check is answered by a service."""
+
+    async def ask(self, name: str, request: MutationRequest) -> CheckAnswer:  # noqa: ARG002 - a port
+        return CheckAnswer(outcome=CheckOutcome.NOBODY)
 
 
 # --- Everything else ----------------------------------------------------------------------------

@@ -12,16 +12,18 @@ from governor.domain.errors import (
 from governor.domain.policy import Facts, Verdict
 from governor.domain.request import (
     Content,
+    DependencyFailure,
     MutationRequest,
     Pending,
     PendingReason,
     Status,
 )
 from governor.domain.values import Identity, Micros, RequestId, Revision, Value
-from governor.domain.workflow import Advance, submitted
+from governor.domain.workflow import Advance, dependency_review, submitted
 from governor.usecases.access import authorise
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, Submit, Submitted
+from governor.usecases.depending import latest
 from governor.usecases.once import once
 from governor.usecases.ports import Commit, Committed, IdempotencyKey, Validation
 from governor.usecases.waiting import come_to_rest
@@ -179,16 +181,20 @@ async def _waits(app: App, content: Content, now: Micros) -> Waits:
         pending.append(
             Pending(reason=PendingReason.SCHEDULE, since=now, until=content.execute_after)
         )
+    failed: dict[RequestId, Status] = {}
     for id in content.depends_on:
-        dependency = await app.store.request(id)
+        dependency = await latest(app, id)
         if dependency is None or dependency.tenant != content.context.tenant:
             raise NotFound("mutation request", id)
-        if dependency.status is Status.EXECUTED:
-            continue
-        if dependency.is_terminal:
-            raise DependencyFailed(id, dependency.status)
-        guards.append((dependency.id, dependency.revision))
+        if not dependency.is_terminal:
+            guards.append((dependency.id, dependency.revision))
+        elif dependency.status is not Status.EXECUTED:
+            failed[dependency.id] = dependency.status
+            if content.on_dependency_failure is DependencyFailure.REJECT:
+                raise DependencyFailed(id, dependency.status)
     if guards:
         waited_for = ", ".join(id for id, _ in guards)
         pending.append(Pending(reason=PendingReason.DEPENDENCY, since=now, detail=waited_for))
-    return Waits(pending=tuple(pending), guards=tuple(guards))
+    elif failed and content.on_dependency_failure is DependencyFailure.REVIEW:
+        pending.append(dependency_review(failed, now))
+    return Waits(pending=tuple(pending), guards=tuple(dict.fromkeys(guards)))

@@ -8,6 +8,7 @@ from governor.domain.workflow import Advance, superseded
 from governor.usecases.access import authorised_request
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, Changed, Supersede
+from governor.usecases.depending import check_no_circle
 from governor.usecases.once import check_etag, once
 from governor.usecases.ports import Commit, Committed, IdempotencyKey
 from governor.usecases.submit import propose
@@ -15,7 +16,9 @@ from governor.usecases.withdraw import withdraw
 
 
 async def supersede(app: App, caller: Caller, command: Supersede) -> Changed:
-    """Raises what submit and cancel raise, and InvalidField for another tenant or state."""
+    """Raises what submit and cancel raise, InvalidField for another tenant or state, and
+    DependencyCycle.
+    """
     request, identity = await authorised_request(app, caller, command.id, "Supersede")
     _check_same_state(request, command)
     key = IdempotencyKey(
@@ -32,6 +35,7 @@ async def supersede(app: App, caller: Caller, command: Supersede) -> Changed:
         current, _ = await authorised_request(app, caller, command.id, "Supersede")
         check_etag(current, command.etag)
         check(current, Trigger.SUPERSEDED)
+        walked = await check_no_circle(app, command.id, command.content.depends_on)
         try:
             step, waits = await propose(
                 app,
@@ -54,7 +58,10 @@ async def supersede(app: App, caller: Caller, command: Supersede) -> Changed:
             actor=identity,
             end=end,
             commit=Commit(
-                requests=(step.request,), decisions=step.decisions, guards=waits.guards, key=key
+                requests=(step.request,),
+                decisions=step.decisions,
+                guards=tuple(dict.fromkeys((*walked, *waits.guards))),
+                key=key,
             ),
         )
 

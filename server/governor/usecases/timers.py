@@ -2,21 +2,25 @@
 
 import asyncio
 import logging
+from heapq import heappop, heappush
 
+from governor.domain.clocks import what_is_due
 from governor.domain.errors import Conflict, Overloaded, StoreUnavailable
-from governor.domain.request import MutationRequest, PendingReason, Status
 from governor.domain.values import Micros, RequestId
-from governor.domain.workflow import Advance, expired, reason_resolved
+from governor.domain.workflow import Advance
 from governor.usecases.app import App
-from governor.usecases.ports import Batch, Commit
+from governor.usecases.ports import Batch, Commit, Due
 
 log = logging.getLogger(__name__)
 
 MICROS = 1_000_000
 
+POSTPONED_MAX = 1_000
+"""How many requests that failed to move are remembered; further ones are tried at each look."""
+
 
 class Timers:
-    """Expiry and schedules. The rows are the timers; this only looks at them in time.
+    """All the clocks of domain/clocks.py. The rows are the timers; this looks at them in time.
 
     Of several replicas one looks, for all: should two believe that they are the one, each thing is
     still done once, because it is committed on the revision that was seen. What another replica
@@ -51,16 +55,9 @@ class Timers:
         One item's failure is logged, postpones that item alone and leaves the others be.
         """
         done = 0
-        while True:
-            now = self._app.clock.now()
-            self._postponed = {id: t for id, t in self._postponed.items() if t > now}
-            page = self._app.limits.timer_page + len(self._postponed)
-            ids = await self._app.store.due(until=now, limit=page)
-            fresh = [id for id in ids if id not in self._postponed]
-            if not fresh:
-                return done
-            for id in fresh:
-                done += await self._fire(id, now)
+        while moved := await self._pass_over():
+            done += moved
+        return done
 
     async def next_moment(self) -> Micros | None:
         """When to look next. None: nothing is due at any time.
@@ -73,25 +70,77 @@ class Timers:
             return due_at
         return max(due_at, min(self._postponed.values()))
 
-    async def _fire(self, id: RequestId, now: Micros) -> bool:
+    async def _pass_over(self) -> int:
+        """One pass over what is due, in the order of its moments, page by page.
+
+        A page begins after the last one, so that none grows with what is postponed. What a step
+        makes due by now has its place among the rest of the page, or on a later one.
+        """
+        done, after = 0, None
+        self._forget_postponed()
+        while page := await self._due_after(after):
+            after = page[-1]
+            ahead = [(due.at, due.id) for due in page]
+            while ahead:
+                _, id = heappop(ahead)
+                if id in self._postponed:
+                    continue
+                step = await self._persist(id)
+                if step is None:
+                    continue
+                done += 1
+                next_at = step.request.due_at
+                if next_at is not None and (next_at, id) <= (after.at, after.id):
+                    heappush(ahead, (next_at, id))
+        return done
+
+    async def _due_after(self, after: Due | None) -> tuple[Due, ...]:
+        page = self._app.limits.timer_page
+        return await self._app.store.due(until=self._app.clock.now(), limit=page, after=after)
+
+    async def _persist(self, id: RequestId) -> Advance | None:
+        """Fires it, however often somebody else changes it meanwhile, within the usual bound."""
+        for _ in range(self._app.limits.conflict_retries_max):
+            try:
+                return await self._fire(id)
+            except Conflict:
+                continue
+        self._postpone(id)
+        return None
+
+    async def _fire(self, id: RequestId) -> Advance | None:
+        """What its time has brought a request, committed; None when that is nothing."""
         try:
             request = await self._app.store.request(id)
-            step = what_is_due(request, now) if request is not None else None
+            step = what_is_due(request, self._app.clock.now()) if request is not None else None
             if step is None:
-                return False
+                return None
             self._app.failpoints("timer.before_fire")
             await self._app.store.commit(Commit(requests=(step.request,), decisions=step.decisions))
             self._app.failpoints("timer.after_fire")
-        except Conflict:
-            return False  # somebody changed it meanwhile: the next look decides anew
-        except (StoreUnavailable, Overloaded):
-            raise  # no fault of this item: the next look begins where this one ends
+        except (Conflict, StoreUnavailable, Overloaded):
+            raise  # no fault of this item
         except Exception:
-            pause = round(self._app.limits.timer_retry_seconds * MICROS)
-            self._postponed[id] = Micros(now + pause)
+            self._postpone(id)
             log.exception("a timer failed and is tried again later", extra={"request": id})
-            return False
-        return True
+            return None
+        return step
+
+    def _postpone(self, id: RequestId) -> None:
+        if len(self._postponed) < POSTPONED_MAX:
+            self._postponed[id] = Micros(self._app.clock.now() + self._retry_us)
+
+    def _forget_postponed(self) -> None:
+        """Those whose pause is over; also those that a clock which was set back makes wait longer
+        than a pause.
+        """
+        now = self._app.clock.now()
+        latest = now + self._retry_us
+        self._postponed = {id: t for id, t in self._postponed.items() if now < t <= latest}
+
+    @property
+    def _retry_us(self) -> int:
+        return round(self._app.limits.timer_retry_seconds * MICROS)
 
     async def _run(self) -> None:
         while True:
@@ -126,15 +175,3 @@ class Timers:
                 if due_at is not None and (self._next is None or due_at < self._next):
                     self._next = due_at
                     self._sooner.set()
-
-
-def what_is_due(request: MutationRequest, now: Micros) -> Advance | None:
-    """What its time brings a request: expiry before anything else. None: nothing yet."""
-    due_at = request.due_at
-    if due_at is None or due_at > now:
-        return None
-    if request.expires_at <= now:
-        return expired(request, now=now)
-    if request.status is Status.PENDING and request.waits_for(PendingReason.SCHEDULE):
-        return reason_resolved(request, PendingReason.SCHEDULE, now=now)
-    return None

@@ -7,7 +7,16 @@ from governance.v1 import mutation_pb2, request_pb2
 from governor.domain.approval import VoteKind
 from governor.domain.errors import InvalidField
 from governor.domain.values import ExecutionId, Reason, RequestId
-from governor.usecases import cancel, execute, resolve, submit, supersede, trust, vote
+from governor.usecases import (
+    cancel,
+    execute,
+    resolve,
+    resolve_pending,
+    submit,
+    supersede,
+    trust,
+    vote,
+)
 from governor.usecases.app import App
 from governor.usecases.commands import (
     Caller,
@@ -16,6 +25,7 @@ from governor.usecases.commands import (
     Changed,
     Execute,
     ResolveExecution,
+    ResolvePending,
     Submit,
     Supersede,
     TrustHost,
@@ -88,6 +98,26 @@ async def reject(app: App, caller: Caller, request: wire.RejectRequest) -> wire.
         ),
     )
     return _changed(wire.RejectResponse(), changed)
+
+
+async def resolve_pending_reason(
+    app: App, caller: Caller, request: wire.ResolvePendingRequest
+) -> wire.ResolvePendingResponse:
+    changed = await resolve_pending.resolve_pending(
+        app,
+        caller,
+        ResolvePending(
+            request_id=request.request_id,
+            id=RequestId(request.id),
+            etag=request.etag,
+            digest=request.request_digest,
+            reason=enums.PENDING_REASON.to_domain[request.reason],
+            name=request.name,
+            passed=request.outcome == wire.PENDING_OUTCOME_PASSED,
+            finding=values.reason(request.finding),
+        ),
+    )
+    return _changed(wire.ResolvePendingResponse(), changed)
 
 
 async def cancel_request(
@@ -188,6 +218,7 @@ _Changed = TypeVar(
     "_Changed",
     wire.ApproveResponse,
     wire.RejectResponse,
+    wire.ResolvePendingResponse,
     wire.CancelResponse,
     wire.SupersedeResponse,
     wire.ExecuteResponse,

@@ -45,6 +45,11 @@ CALLS: Final[Sequence[Unary]] = (
     Unary(name="CountRequests", request=wire.CountRequestsRequest, handle=reading.count_requests),
     Unary(name="Approve", request=wire.ApproveRequest, handle=changing.approve),
     Unary(name="Reject", request=wire.RejectRequest, handle=changing.reject),
+    Unary(
+        name="ResolvePending",
+        request=wire.ResolvePendingRequest,
+        handle=changing.resolve_pending_reason,
+    ),
     Unary(name="Cancel", request=wire.CancelRequest, handle=changing.cancel_request),
     Unary(name="Supersede", request=wire.SupersedeRequest, handle=changing.supersede_request),
     Unary(name="Execute", request=wire.ExecuteRequest, handle=changing.execute_request),
