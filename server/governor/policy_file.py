@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from governor.domain.approval import Requirement, Step, StepMode, Target
+from governor.domain.approval import Requirement, Step, StepMode, Target, VoteKind
 from governor.domain.policy import Effect, Facts, Rule, Verdict, evaluate
 from governor.domain.values import Reason, TargetKind, Value
 from governor.strict_toml import ReloadedFile, StrictModel, read_model
@@ -22,6 +22,7 @@ REQUIREMENTS_PER_STEP_MAX = 8
 ALTERNATIVES_PER_RULE_MAX = 64
 TARGETS_MAX = 32
 QUORUM_MAX = 100
+DEADLINE_SECONDS_MAX = 90 * 86_400
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +53,17 @@ class RequirementTable(StrictModel):
     id: Id
     targets: list[TargetText] = Field(min_length=1, max_length=TARGETS_MAX)
     quorum: int = Field(default=1, ge=1, le=QUORUM_MAX)
+    meaning: Literal["approve", "review"] = "approve"
+    rejections: int = Field(default=1, ge=1, le=QUORUM_MAX)
+    deadline_seconds: int | None = Field(default=None, ge=1, le=DEADLINE_SECONDS_MAX)
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Self:
         actors = {target for target in self.targets if target.startswith("actor:")}
         if len(actors) == len(self.targets) and self.quorum > len(actors):
             raise ValueError(f"quorum {self.quorum} out of {len(actors)} named actors")
+        if len(actors) == len(self.targets) and self.rejections > len(actors):
+            raise ValueError(f"{self.rejections} rejections out of {len(actors)} named actors")
         return self
 
 
@@ -92,6 +98,7 @@ class RuleTable(StrictModel):
     versioned: bool | None = None
     message: str = Field(default="", max_length=500)
     step: list[StepTable] = Field(default=[], max_length=STEPS_PER_RULE_MAX)
+    repeat_voters: bool = False
 
     @model_validator(mode="after")
     def _steps_fit_the_effect(self) -> Self:
@@ -99,6 +106,8 @@ class RuleTable(StrictModel):
             raise ValueError("require_approval needs at least one [[rule.step]]")
         if self.effect != "require_approval" and self.step:
             raise ValueError(f"{self.effect} takes no [[rule.step]]")
+        if self.repeat_voters and not self.step:
+            raise ValueError("repeat_voters needs [[rule.step]] in which to vote")
         _refuse_duplicates("step name", (table.name for table in self.step))
         # Whether a plan can be met is found by trying the choices its any_of steps leave open.
         choices = prod(len(step.requirement) for step in self.step if step.mode == "any_of")
@@ -174,6 +183,7 @@ def _rule(table: RuleTable) -> Rule:
         requester_groups=tuple(table.requester_groups or ()),
         versioned=table.versioned,
         steps=tuple(_step(step) for step in table.step),
+        repeat_voters=table.repeat_voters,
         message=table.message,
     )
 
@@ -187,6 +197,9 @@ def _step(table: StepTable) -> Step:
                 id=requirement.id,
                 targets=tuple(_target(text) for text in requirement.targets),
                 quorum=requirement.quorum,
+                meaning=VoteKind(requirement.meaning.upper()),
+                rejections=requirement.rejections,
+                deadline_seconds=requirement.deadline_seconds,
             )
             for requirement in table.requirement
         ),

@@ -76,6 +76,7 @@ class Rule(Value, frozen=True, kw_only=True):
     requester_groups: tuple[str, ...] = ()
     versioned: bool | None = None
     steps: tuple[Step, ...] = ()
+    repeat_voters: bool = False
     message: str = ""
 
     def matches(self, facts: Facts) -> bool:
@@ -116,7 +117,6 @@ def _denied(code: str, message: str, policy_sha256: bytes) -> Verdict:
 
 
 def _verdict(effect: Effect, deciding: Sequence[Rule], policy_sha256: bytes) -> Verdict:
-    steps = tuple(step for rule in deciding for step in rule.steps)
     reason = None
     if effect is Effect.DENY:
         words = "; ".join(rule.message for rule in deciding if rule.message)
@@ -125,8 +125,16 @@ def _verdict(effect: Effect, deciding: Sequence[Rule], policy_sha256: bytes) -> 
         effect=effect,
         rules=tuple(rule.id for rule in deciding),
         reason=reason,
-        plan=Plan(steps=steps) if effect is Effect.DEFER else None,
+        plan=_plan(deciding) if effect is Effect.DEFER else None,
         policy_sha256=policy_sha256,
+    )
+
+
+def _plan(deciding: Sequence[Rule]) -> Plan:
+    """One person may count in several steps only where every rule that asks says so."""
+    return Plan(
+        steps=tuple(step for rule in deciding for step in rule.steps),
+        repeat_voters=all(rule.repeat_voters for rule in deciding if rule.steps),
     )
 
 

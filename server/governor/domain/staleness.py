@@ -17,6 +17,7 @@ from governor.domain.values import GOVERNOR, Micros, Reason
 from governor.domain.workflow import (
     Advance,
     advance,
+    approval_wait,
     ended,
     released,
     standing,
@@ -68,7 +69,7 @@ def overtaken(
         after = advance(request, Trigger.STALE_REJECTED, now, status_reason=reason)
     elif resolution is Resolution.RENEWED_APPROVAL_REQUIRED and approval is not None:
         after = _reopened(
-            request, Trigger.RENEWAL_REQUIRED, approval.renewed(), current_version, now
+            request, Trigger.RENEWAL_REQUIRED, approval.renewed(now), current_version, now
         )
     else:
         # Where policy alone approved, policy is what renews.
@@ -129,7 +130,8 @@ def revalidated(
             expected_version=current_version,
         )
     else:
-        renewed = approval.renewed().but(plan=plan) if approval else Approval(plan=plan)
+        renewed = approval.renewed(now) if approval else Approval(plan=plan, step_opened_at=now)
+        renewed = renewed.but(plan=plan)
         after = _reopened(
             request, Trigger.MUST_WAIT, renewed, current_version, now, verdict=verdict
         )
@@ -165,7 +167,7 @@ def _reopened(
         request,
         trigger,
         now,
-        pending=(Pending(reason=PendingReason.APPROVAL, since=now),),
+        pending=(approval_wait(renewed, now),),
         approval=renewed,
         expected_version=current_version,
         digest=request_digest(request.content, current_version),

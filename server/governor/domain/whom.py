@@ -1,6 +1,7 @@
 """Whom a request waits for: who can act on each thing that holds it back."""
 
-from governor.domain.approval import Target, open_requirements
+from governor.domain.approval import Target
+from governor.domain.counting import open_requirements
 from governor.domain.request import MutationRequest, Pending, PendingReason
 
 

@@ -22,6 +22,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     "ListRequests": _EVERYBODY,
     "Approve": frozenset({APPROVER}),
     "Reject": frozenset({APPROVER}),
+    "RevokeVote": frozenset({APPROVER}),
     "Cancel": frozenset({SUBMITTER, OPERATOR, ADMIN}),
     "Supersede": frozenset({SUBMITTER}),
     "Execute": frozenset({SUBMITTER, OPERATOR, ADMIN}),

@@ -8,11 +8,14 @@ from governor.domain.errors import Conflict, GovernorError, IllegalTransition
 from governor.domain.executing import Progression, claimed, reclaimed
 from governor.domain.execution import Execution
 from governor.domain.lifecycle import Trigger
-from governor.domain.request import MutationRequest
+from governor.domain.request import MutationRequest, Status
 from governor.domain.resolution import CLEAN, Resolution, resolve
 from governor.domain.staleness import stale_before_claim
 from governor.domain.values import ExecutionId, Identity
+from governor.domain.voting import eligibility_lost
+from governor.domain.workflow import Advance
 from governor.usecases.app import App
+from governor.usecases.eligibility import Electorate
 from governor.usecases.ports import Commit, Committed, ExecutionTrace, IdempotencyKey
 
 MICROS = 1_000_000
@@ -39,10 +42,21 @@ class Claims:
     ) -> Committed:
         """Resolves the version, where the host does not, and commits the claim.
 
-        The committed request is not EXECUTING when its version turned out to be stale. Raises
-        StateBusy, Conflict, HostUnavailable, HostHeld, IllegalTransition.
+        The committed request is not EXECUTING when its version turned out to be stale, or when it
+        has lost its approval: who voted is looked up again. Raises StateBusy, Conflict,
+        HostUnavailable, HostHeld, DirectoryUnavailable, IllegalTransition.
         """
         app = self._app
+        lost = self._eligibility_lost(request)
+        if lost is not None and lost.request.status is not Status.APPROVED:
+            return await app.store.commit(
+                Commit(requests=(lost.request,), decisions=lost.decisions, key=key)
+            )
+        if lost is not None:
+            committed = await app.store.commit(
+                Commit(requests=(lost.request,), decisions=lost.decisions)
+            )
+            request = committed.requests[0]
         capabilities = await app.standing.vouch()
         resolution, current = _upfront(request), None
         if resolution is None and not capabilities.compare_and_apply:
@@ -89,6 +103,14 @@ class Claims:
             Commit(requests=(step.request,), executions=(step.execution,), decisions=step.decisions)
         )
         return step.but(request=committed.requests[0], execution=committed.executions[0])
+
+    def _eligibility_lost(self, request: MutationRequest) -> Advance | None:
+        """Costs nothing where nobody has voted."""
+        approval = request.progress.approval
+        if approval is None or not approval.votes:
+            return None
+        electorate = Electorate(self._app, request.tenant)
+        return eligibility_lost(request, electorate=electorate, now=self._app.clock.now())
 
     def _claimed(
         self,

@@ -6,6 +6,7 @@ import logging
 from governor.domain.errors import Conflict, Overloaded, StoreUnavailable
 from governor.domain.request import MutationRequest, PendingReason, Status
 from governor.domain.values import Micros, RequestId
+from governor.domain.voting import approval_lapsed
 from governor.domain.workflow import Advance, expired, reason_resolved
 from governor.usecases.app import App
 from governor.usecases.ports import Batch, Commit
@@ -135,6 +136,8 @@ def what_is_due(request: MutationRequest, now: Micros) -> Advance | None:
         return None
     if request.expires_at <= now:
         return expired(request, now=now)
+    if (lapse := approval_lapsed(request, now=now)) is not None:
+        return lapse
     if request.status is Status.PENDING and request.waits_for(PendingReason.SCHEDULE):
         return reason_resolved(request, PendingReason.SCHEDULE, now=now)
     return None

@@ -7,7 +7,7 @@ from governance.v1 import mutation_pb2, request_pb2
 from governor.domain.approval import VoteKind
 from governor.domain.errors import InvalidField
 from governor.domain.values import ExecutionId, Reason, RequestId
-from governor.usecases import cancel, execute, resolve, submit, supersede, trust, vote
+from governor.usecases import cancel, execute, resolve, revoke_vote, submit, supersede, trust, vote
 from governor.usecases.app import App
 from governor.usecases.commands import (
     Caller,
@@ -16,6 +16,7 @@ from governor.usecases.commands import (
     Changed,
     Execute,
     ResolveExecution,
+    RevokeVote,
     Submit,
     Supersede,
     TrustHost,
@@ -88,6 +89,22 @@ async def reject(app: App, caller: Caller, request: wire.RejectRequest) -> wire.
         ),
     )
     return _changed(wire.RejectResponse(), changed)
+
+
+async def revoke(
+    app: App, caller: Caller, request: wire.RevokeVoteRequest
+) -> wire.RevokeVoteResponse:
+    changed = await revoke_vote.revoke_vote(
+        app,
+        caller,
+        RevokeVote(
+            request_id=request.request_id,
+            id=RequestId(request.id),
+            reason=values.reason(request.reason),
+            etag=request.etag,
+        ),
+    )
+    return _changed(wire.RevokeVoteResponse(), changed)
 
 
 async def cancel_request(
@@ -188,6 +205,7 @@ _Changed = TypeVar(
     "_Changed",
     wire.ApproveResponse,
     wire.RejectResponse,
+    wire.RevokeVoteResponse,
     wire.CancelResponse,
     wire.SupersedeResponse,
     wire.ExecuteResponse,
