@@ -35,6 +35,7 @@ ALLOWED: Mapping[str, str] = {
     "ListRequests": "submitter approver operator auditor admin",
     "Approve": "approver",
     "Reject": "approver",
+    "RevokeVote": "approver",
     "Cancel": "operator admin",
     "Supersede": "",
     "Execute": "operator admin",
@@ -94,6 +95,7 @@ CALLS: Mapping[str, Call] = {
     ),
     "Approve": lambda s, actor: s.sidecar.vote(actor, s.pending),
     "Reject": lambda s, actor: s.sidecar.vote(actor, s.pending, VoteKind.REJECT),
+    "RevokeVote": lambda s, actor: s.sidecar.revoke(actor, s.pending),
     "Cancel": lambda s, actor: s.sidecar.cancel(actor, s.pending),
     "Supersede": lambda s, actor: s.sidecar.supersede(actor, s.pending, risk=Risk.HIGH),
     "Execute": lambda s, actor: s.sidecar.execute(actor, s.approved),
@@ -184,7 +186,7 @@ async def test_one_role_in_another_tenant_opens_nothing_here(sidecar: Governed) 
     sidecar.directory.put("sam", OTHER_TENANT, ALL_ROLES, ["reviewers"])
     stage = await Stage(sidecar).set_up()
 
-    for rpc in ("Approve", "Reject", "ResolveExecution", "Cancel", "Execute"):
+    for rpc in ("Approve", "Reject", "RevokeVote", "ResolveExecution", "Cancel", "Execute"):
         await sidecar.changes_nothing(CALLS[rpc](stage, "sam"), MissingRole)
 
 
