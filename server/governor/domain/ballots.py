@@ -1,6 +1,7 @@
 """Votes that are given, taken back, taken out, and too late: what each makes of an approval."""
 
 from collections.abc import Collection, Mapping
+from functools import partial
 
 from governor.domain.approval import (
     Approval,
@@ -90,13 +91,12 @@ def cast(
     lacks = zip(lacking(approval), lacking(voted), strict=True)
     if all(after >= before for before, after in lacks):
         raise NotEligible(voter.id, "the open step needs no vote of theirs")
-    if (
-        members is not None
-        and not is_within_reach(voted, members=members, requester=requester, at=at)
-        and is_within_reach(approval, members=members, requester=requester, at=at)
-    ):
-        raise NotEligible(voter.id, "a later step cannot do without them")
-    return recounted(voted, at)
+    counted = recounted(voted, at)
+    if members is not None:
+        possible = partial(is_within_reach, members=members, requester=requester, at=at, spent=True)
+        if possible(approval) and not possible(counted):
+            raise NotEligible(voter.id, "a later step cannot do without them")
+    return counted
 
 
 def taken_back(approval: Approval, who: Identity, at: Micros) -> tuple[Approval, Vote]:

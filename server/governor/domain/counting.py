@@ -146,9 +146,16 @@ def _deadlines(approval: Approval) -> list[tuple[Micros, str]]:
 # --- What can still be filled --------------------------------------------------------------------
 
 
-def is_within_reach(approval: Approval, *, members: Members, requester: str, at: Micros) -> bool:
-    """Whether the people there are can still satisfy it, by votes that nobody has given yet."""
-    ways = _ways(approval, _possible(approval, members, requester, at), only_standing=True)
+def is_within_reach(
+    approval: Approval, *, members: Members, requester: str, at: Micros, spent: bool = False
+) -> bool:
+    """Whether the people there are can still satisfy it, by votes that nobody has given yet.
+
+    With `spent`, also if the open step should use up all those who have voted in it. A step that
+    keeps to that never leads into a dead end, in whatever order its people vote.
+    """
+    possible = _possible(approval, members, requester, at, spent=spent)
+    ways = _ways(approval, possible, only_standing=True)
     return fullest(ways).step == len(ways)
 
 
@@ -226,9 +233,16 @@ def _given(approval: Approval) -> _Candidates:
     return lambda number, item: frozenset(given.get((number, item.id), ()))
 
 
-def _possible(approval: Approval, members: Members, requester: str, at: Micros) -> _Candidates:
+def _possible(
+    approval: Approval, members: Members, requester: str, at: Micros, *, spent: bool = False
+) -> _Candidates:
     """Who has voted for a requirement, or still can."""
     given, voices = _given(approval), _Voices(approval)
+    busy = frozenset(
+        voices.of(vote.step, vote.voter.person)
+        for vote in approval.current_votes()
+        if spent and vote.step == approval.open_step
+    )
     silent = {
         number: silent_persons(approval, number) | {requester}
         for number in range(len(approval.plan.steps))
@@ -243,7 +257,8 @@ def _possible(approval: Approval, members: Members, requester: str, at: Micros) 
                 return given(number, item)
         people = {person for target in item.targets for person in members(target)}
         free = frozenset(voices.of(number, person) for person in people - silent[number])
-        return given(number, item) | free
+        able = given(number, item) | free
+        return able if number == approval.open_step else able - busy
 
     return candidates
 
