@@ -1,14 +1,18 @@
-"""The directory as a TOML file: which actors there are, who stands behind them, what they hold."""
+"""The directory as a TOML file: which actors there are, who stands behind them, what they hold, and
+who may vote in whose place.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from governor.domain.approval import Target
-from governor.domain.values import GOVERNOR, Identity, TargetKind
+from governor.domain.values import GOVERNOR, Identity, Micros, TargetKind, Value
 from governor.strict_toml import ReloadedFile, StrictModel, did_you_mean, read_model
 from governor.usecases.access import (
     ADMIN,
@@ -22,9 +26,11 @@ from governor.usecases.access import (
 
 ACTORS_MAX = 10_000
 MEMBERSHIPS_MAX = 200
+DELEGATIONS_MAX = 10_000
 
 BUILT_IN_ROLES = (SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN, CHECKER)
 EVERY_TENANT = "*"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # As the wire takes them: an actor or tenant that no call can carry would be a slip of the pen.
 Name = Annotated[str, Field(pattern=r"^[!-~]{1,256}$")]
@@ -41,11 +47,28 @@ class ActorTable(StrictModel):
     groups: list[Name] = Field(default=[], max_length=MEMBERSHIPS_MAX)
 
 
+class DelegationTable(StrictModel):
+    """`to` may vote in the place of `from` until `ends`, in some tenants; never any further."""
+
+    giver: Name = Field(alias="from")
+    to: Name
+    tenants: list[TenantName] = Field(min_length=1, max_length=MEMBERSHIPS_MAX)
+    starts: AwareDatetime
+    ends: AwareDatetime
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.starts >= self.ends:
+            raise ValueError("ends does not lie after starts")
+        return self
+
+
 class DirectoryTables(StrictModel):
     """The whole file. `custom_roles` are roles that only policy speaks of."""
 
     custom_roles: list[Name] = Field(default=[], max_length=MEMBERSHIPS_MAX)
     actor: list[ActorTable] = Field(default=[], max_length=ACTORS_MAX)
+    delegation: list[DelegationTable] = Field(default=[], max_length=DELEGATIONS_MAX)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -53,15 +76,37 @@ class DirectoryTables(StrictModel):
         _check_roles(self)
         _check_persons(self)
         _check_tenants(self)
+        _check_delegations(self)
         return self
 
 
-class LoadedDirectory:
-    """Identities by actor and tenant, and persons by what they hold."""
+class Delegation(Value, frozen=True, kw_only=True):
+    """`giver` lets somebody vote in their place, from `starts` on and before `ends`."""
 
-    def __init__(self, identities: Mapping[tuple[str, str], Identity], sha256: bytes) -> None:
+    giver: str
+    tenants: frozenset[str]
+    starts: Micros
+    ends: Micros
+
+    def holds(self, tenant: str, at: Micros) -> bool:
+        """Whether it is in force there and then."""
+        return self.starts <= at < self.ends and not self.tenants.isdisjoint((tenant, EVERY_TENANT))
+
+
+class LoadedDirectory:
+    """Identities by actor and tenant, persons by what they hold, and delegations by who has them
+    (a person).
+    """
+
+    def __init__(
+        self,
+        identities: Mapping[tuple[str, str], Identity],
+        sha256: bytes,
+        delegations: Mapping[str, Sequence[Delegation]] = MappingProxyType({}),
+    ) -> None:
         self._identities = identities
         self._voters = _voters(identities)
+        self._delegations = delegations
         self.sha256 = sha256
 
     @property
@@ -83,6 +128,15 @@ class LoadedDirectory:
         here = self._voters.get((target, tenant), frozenset())
         return here | self._voters.get((target, EVERY_TENANT), frozenset())
 
+    def delegators(self, actor: str, tenant: str, at: Micros) -> tuple[Identity, ...]:
+        """In whose place the actor may vote, with what those hold themselves."""
+        delegate = self.identity(actor, tenant)
+        if delegate is None:
+            return ()
+        given = (one for one in self._delegations.get(delegate.person, ()) if one.holds(tenant, at))
+        givers = (self.identity(one.giver, tenant) for one in given)
+        return tuple({one.id: one for one in givers if one is not None}.values())
+
 
 def load_directory(path: Path) -> LoadedDirectory:
     """Reads the file. Raises FileRefused."""
@@ -97,7 +151,7 @@ def load_directory(path: Path) -> LoadedDirectory:
         for table in tables.actor
         for tenant in table.tenants
     }
-    return LoadedDirectory(identities, digest)
+    return LoadedDirectory(identities, digest, _delegations(tables))
 
 
 class FileDirectory:
@@ -120,6 +174,9 @@ class FileDirectory:
 
     def members(self, target: Target, tenant: str) -> frozenset[str]:
         return self.loaded.members(target, tenant)
+
+    def delegators(self, actor: str, tenant: str, at: Micros) -> tuple[Identity, ...]:
+        return self.loaded.delegators(actor, tenant, at)
 
 
 def _voters(
@@ -146,6 +203,29 @@ def _targets_of(identity: Identity) -> Iterator[Target]:
         yield Target(kind=TargetKind.ROLE, name=role)
     for group in identity.groups:
         yield Target(kind=TargetKind.GROUP, name=group)
+
+
+def _delegations(tables: DirectoryTables) -> Mapping[str, Sequence[Delegation]]:
+    persons = _persons(tables)
+    held: dict[str, list[Delegation]] = defaultdict(list)
+    for table in tables.delegation:
+        held[persons[table.to]].append(
+            Delegation(
+                giver=table.giver,
+                tenants=frozenset(table.tenants),
+                starts=_micros(table.starts),
+                ends=_micros(table.ends),
+            )
+        )
+    return held
+
+
+def _persons(tables: DirectoryTables) -> dict[str, str]:
+    return {table.id: table.person or table.id for table in tables.actor}
+
+
+def _micros(moment: datetime) -> Micros:
+    return Micros((moment - _EPOCH) // timedelta(microseconds=1))
 
 
 def _check_names(tables: DirectoryTables) -> None:
@@ -184,3 +264,24 @@ def _check_tenants(tables: DirectoryTables) -> None:
             if tenant in others or (others and EVERY_TENANT in (tenant, *others)):
                 raise ValueError(f"actor {table.id!r}: is listed twice for tenant {tenant!r}")
             others.add(tenant)
+
+
+def _check_delegations(tables: DirectoryTables) -> None:
+    """From one known person to another, in tenants where both have a place."""
+    persons = _persons(tables)
+    places: dict[str, set[str]] = defaultdict(set)
+    for actor in tables.actor:
+        places[actor.id].update(actor.tenants)
+    for number, table in enumerate(tables.delegation):
+        where = f"delegation[{number}]"
+        for name in (table.giver, table.to):
+            if name not in persons:
+                raise ValueError(
+                    f"{where}: there is no actor {name!r}{did_you_mean(name, persons)}"
+                )
+        if persons[table.giver] == persons[table.to]:
+            raise ValueError(f"{where}: {table.giver!r} and {table.to!r} are one person")
+        for name in (table.giver, table.to):
+            for tenant in table.tenants:
+                if tenant != EVERY_TENANT and places[name].isdisjoint((tenant, EVERY_TENANT)):
+                    raise ValueError(f"{where}: {name!r} has no place in tenant {tenant!r}")

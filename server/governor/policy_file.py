@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from governor.domain.approval import Requirement, Step, StepMode
+from governor.domain.approval import Requirement, Step, StepMode, VoteKind
 from governor.domain.policy import Effect, Facts, Rule, Verdict, evaluate
 from governor.domain.values import Reason, Value
 from governor.policy_gates import CheckService, DemandsTable, GatesTables, demands_of, services_of
@@ -22,6 +22,7 @@ STEPS_PER_RULE_MAX = 8
 REQUIREMENTS_PER_STEP_MAX = 8
 ALTERNATIVES_PER_RULE_MAX = 64
 QUORUM_MAX = 100
+DEADLINE_SECONDS_MAX = 90 * 86_400
 
 _log = logging.getLogger(__name__)
 
@@ -47,12 +48,17 @@ class RequirementTable(StrictModel):
     id: Id
     targets: list[TargetText] = Field(min_length=1, max_length=TARGETS_MAX)
     quorum: int = Field(default=1, ge=1, le=QUORUM_MAX)
+    meaning: Literal["approve", "review"] = "approve"
+    rejections: int = Field(default=1, ge=1, le=QUORUM_MAX)
+    deadline_seconds: int | None = Field(default=None, ge=1, le=DEADLINE_SECONDS_MAX)
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Self:
         actors = {target for target in self.targets if target.startswith("actor:")}
         if len(actors) == len(self.targets) and self.quorum > len(actors):
             raise ValueError(f"quorum {self.quorum} out of {len(actors)} named actors")
+        if len(actors) == len(self.targets) and self.rejections > len(actors):
+            raise ValueError(f"{self.rejections} rejections out of {len(actors)} named actors")
         return self
 
 
@@ -87,6 +93,7 @@ class RuleTable(DemandsTable):
     versioned: bool | None = None
     message: str = Field(default="", max_length=500)
     step: list[StepTable] = Field(default=[], max_length=STEPS_PER_RULE_MAX)
+    repeat_voters: bool = False
 
     @model_validator(mode="after")
     def _steps_fit_the_effect(self) -> Self:
@@ -101,6 +108,8 @@ class RuleTable(DemandsTable):
             raise ValueError(f"{self.effect} takes no [[rule.step]]")
         elif self.demands_anything:
             raise ValueError(f"{self.effect} makes nothing wait, and takes no key of those that do")
+        if self.repeat_voters and not self.step:
+            raise ValueError("repeat_voters needs [[rule.step]] in which to vote")
         refuse_duplicates("step name", (table.name for table in self.step))
         # Whether a plan can be met is found by trying the choices its any_of steps leave open.
         choices = prod(len(step.requirement) for step in self.step if step.mode == "any_of")
@@ -194,6 +203,7 @@ def _rule(table: RuleTable, tables: GatesTables) -> Rule:
         gates=demands.gates,
         windows=demands.windows,
         execution_window_seconds=table.execution_window_seconds,
+        repeat_voters=table.repeat_voters,
         message=table.message,
     )
 
@@ -207,6 +217,9 @@ def _step(table: StepTable) -> Step:
                 id=requirement.id,
                 targets=tuple(target(text) for text in requirement.targets),
                 quorum=requirement.quorum,
+                meaning=VoteKind(requirement.meaning.upper()),
+                rejections=requirement.rejections,
+                deadline_seconds=requirement.deadline_seconds,
             )
             for requirement in table.requirement
         ),

@@ -1,5 +1,6 @@
 """The directory file: who there is, who stands behind them, and who can vote."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from governor.directory_file import EVERY_TENANT, FileDirectory, LoadedDirectory, load_directory
 from governor.domain.approval import Requirement, Target, is_target
-from governor.domain.values import Identity, TargetKind
+from governor.domain.values import Identity, Micros, TargetKind
 from governor.strict_toml import FileRefused
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "policy"
@@ -30,6 +31,26 @@ def actor(id: str, **fields: object) -> str:
     usual = {"id": id, "tenants": ["acme"], "roles": ["approver"]}
     lines = (f"{name} = {value!r}" for name, value in (usual | fields).items())
     return "[[actor]]\n" + "\n".join(lines) + "\n"
+
+
+def delegation(giver: str = "ann", to: str = "bob", **fields: str) -> str:
+    """In `acme`, for the month of August; `fields` are TOML."""
+    usual = {
+        "from": f'"{giver}"',
+        "to": f'"{to}"',
+        "tenants": '["acme"]',
+        "starts": "2030-08-01T00:00:00Z",
+        "ends": "2030-09-01T00:00:00Z",
+    }
+    lines = (f"{name} = {value}" for name, value in (usual | fields).items() if value)
+    return "[[delegation]]\n" + "\n".join(lines) + "\n"
+
+
+def august(day: int, hour: int = 0) -> Micros:
+    return Micros(int(datetime(2030, 8, day, hour, tzinfo=UTC).timestamp()) * 1_000_000)
+
+
+PAIR = actor("ann") + actor("bob")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +85,34 @@ def actor(id: str, **fields: object) -> str:
         (
             actor("bot", person="ann") + actor("ann", person="boss"),
             "actor 'bot': its person 'ann' is itself an alias",
+        ),
+        (
+            PAIR + delegation(to="bobb"),
+            "delegation[0]: there is no actor 'bobb'; did you mean bob?",
+        ),
+        (PAIR + delegation("nobody"), "delegation[0]: there is no actor 'nobody'"),
+        (PAIR + delegation("ann", "ann"), "delegation[0]: 'ann' and 'ann' are one person"),
+        (
+            PAIR + actor("bot", person="ann") + delegation("ann", "bot"),
+            "delegation[0]: 'ann' and 'bot' are one person",
+        ),
+        (
+            PAIR + delegation(ends="2030-08-01T00:00:00Z"),
+            "delegation[0]: ends does not lie after starts",
+        ),
+        (
+            PAIR + delegation(ends="2030-08-01T01:00:00+01:00"),
+            "delegation[0]: ends does not lie after starts",
+        ),
+        (PAIR + delegation(ends="2030-09-01T00:00:00"), "ends: should have timezone info"),
+        (PAIR + delegation(starts="2030-08-01"), "starts: should be a valid datetime"),
+        (PAIR + delegation(starts='"2030-08-01T00:00:00Z"'), "starts: should be a valid datetime"),
+        (PAIR + delegation(ends=""), "delegation[0].ends: is required"),
+        (PAIR + delegation(tenants="[]"), "tenants: list should have at least 1 item"),
+        (PAIR + delegation() + "giver = 'ann'", "delegation[0].giver: there is no such key"),
+        (
+            PAIR + delegation(tenants='["beta"]'),
+            "delegation[0]: 'ann' has no place in tenant 'beta'",
         ),
     ],
 )
@@ -110,6 +159,48 @@ def test_who_may_not_call_approve_is_no_member_of_any_target(path: Path) -> None
         actor("ann", groups=["team"]) + actor("bob", roles=["submitter"], groups=["team"])
     )
     assert load_directory(path).members(target("group:team"), "acme") == {"ann"}
+
+
+def test_a_delegation_holds_from_its_first_moment_to_before_its_last(path: Path) -> None:
+    path.write_text(PAIR + delegation())
+    directory = load_directory(path)
+    ann = directory.identity("ann", "acme")
+    for at in (august(1), august(15), Micros(august(31, 23) + 3_599_999_999)):
+        assert directory.delegators("bob", "acme", at) == (ann,)
+    for at in (Micros(august(1) - 1), Micros(august(31, 23) + 3_600_000_000)):
+        assert directory.delegators("bob", "acme", at) == ()
+    assert directory.delegators("ann", "acme", august(2)) == ()
+    assert directory.delegators("carol", "acme", august(2)) == ()
+
+
+def test_a_delegation_is_to_a_person_and_passes_on_what_the_other_holds_themselves(
+    path: Path,
+) -> None:
+    path.write_text(
+        actor("ann", groups=["leads"])
+        + actor("bob", tenants=["acme", "beta"])
+        + actor("bobs-laptop", person="bob")
+        + actor("carol")
+        + delegation()
+        + delegation("bob", "carol")
+    )
+    directory = load_directory(path)
+    assert [one.id for one in directory.delegators("bobs-laptop", "acme", august(2))] == ["ann"]
+    (bob,) = directory.delegators("carol", "acme", august(2))
+    assert bob == directory.identity("bob", "acme")
+    assert bob.groups == frozenset()
+    assert directory.delegators("bob", "beta", august(2)) == ()
+
+
+def test_a_star_delegates_wherever_both_have_a_place(path: Path) -> None:
+    path.write_text(
+        actor("ann", tenants=["*"])
+        + actor("bob", tenants=["acme", "beta"])
+        + delegation(tenants='["*"]')
+    )
+    directory = load_directory(path)
+    for tenant, there in (("acme", True), ("beta", True), ("gamma", False)):
+        assert bool(directory.delegators("bob", tenant, august(2))) is there
 
 
 def test_members_of_another_tenant_do_not_count(path: Path) -> None:

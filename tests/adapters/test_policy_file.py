@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from governor import policy_file
-from governor.domain.approval import Requirement, Step, StepMode, Target
+from governor.domain.approval import Requirement, Step, StepMode, Target, VoteKind
 from governor.domain.policy import Effect, Facts, Rule
 from governor.domain.values import TargetKind
 from governor.policy_file import FilePolicy, load_policy
@@ -87,6 +87,13 @@ def many(count: int, text: str, name: str) -> str:
         (ASK + STEP + REQUIREMENT + "quorum = '2'", "quorum: should be a valid integer"),
         (ASK + STEP + REQUIREMENT + "quorum = 101", "quorum: should be less than or equal to 100"),
         (ASK + STEP + ACTORS + "quorum = 3", "quorum 3 out of 2 named actors"),
+        (ASK + STEP + ACTORS + "rejections = 3", "3 rejections out of 2 named actors"),
+        (ASK + STEP + REQUIREMENT + "rejections = 0", "rejections: should be greater than or"),
+        (ASK + STEP + REQUIREMENT + "deadline_seconds = 0", "deadline_seconds: should be greater"),
+        (ASK + STEP + REQUIREMENT + "deadline_seconds = 7776001", "less than or equal to 7776000"),
+        (ASK + STEP + REQUIREMENT + "meaning = 'reject'", "meaning: should be 'approve' or"),
+        (ASK + "repeat_voters = 'no'\n" + STEP + REQUIREMENT, "repeat_voters: should be a valid"),
+        (ALLOW + "repeat_voters = true", "repeat_voters needs [[rule.step]] in which to vote"),
         (
             ASK + STEP + REQUIREMENT.replace("role:owner", "owner"),
             "targets[0]: must be actor:NAME, role:NAME or group:NAME, not 'owner'",
@@ -152,6 +159,7 @@ def test_a_rule_is_read_as_the_domain_has_it(path: Path) -> None:
         requester_roles = ["submitter"]
         requester_groups = ["team"]
         versioned = true
+        repeat_voters = true
         message = "ask first"
         [[rule.step]]
         name = "owners"
@@ -163,6 +171,9 @@ def test_a_rule_is_read_as_the_domain_has_it(path: Path) -> None:
         id = "two"
         targets = ["group:a:b"]
         quorum = 2
+        meaning = "review"
+        rejections = 3
+        deadline_seconds = 3600
         """
     )
     assert load_policy(path).rules == (
@@ -180,6 +191,7 @@ def test_a_rule_is_read_as_the_domain_has_it(path: Path) -> None:
             requester_roles=("submitter",),
             requester_groups=("team",),
             versioned=True,
+            repeat_voters=True,
             message="ask first",
             steps=(
                 Step(
@@ -197,6 +209,9 @@ def test_a_rule_is_read_as_the_domain_has_it(path: Path) -> None:
                             id="two",
                             targets=(Target(kind=TargetKind.GROUP, name="a:b"),),
                             quorum=2,
+                            meaning=VoteKind.REVIEW,
+                            rejections=3,
+                            deadline_seconds=3600,
                         ),
                     ),
                 ),

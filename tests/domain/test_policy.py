@@ -1,6 +1,6 @@
 """Claims about policy: the strictest rule that matches decides, and absence denies."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import msgspec
 import pytest
@@ -241,7 +241,7 @@ BROKEN = [(name, stated, facts) for name, stated, _, breaking in ROWS for facts 
 
 def test_every_condition_that_a_rule_can_state_is_tried_here() -> None:
     fields = {field.name for field in msgspec.structs.fields(Rule)}
-    demands = {"steps", "gates", "windows", "execution_window_seconds"}
+    demands = {"steps", "gates", "windows", "execution_window_seconds", "repeat_voters"}
     assert fields - {"id", "effect", "message"} - demands == {name for name, *_ in ROWS}
 
 
@@ -329,3 +329,17 @@ def test_what_is_allowed_was_allowed_by_a_rule_that_matches_and_by_nothing_else(
     verdict = evaluate(rules, FACTS)
     effects = {rule.effect for rule in rules if rule.matches(FACTS)}
     assert (verdict.effect is Effect.ALLOW) is (effects == {Effect.ALLOW})
+
+
+@pytest.mark.parametrize("said", list(product((False, True), repeat=2)))
+def test_one_person_counts_in_several_steps_only_where_every_rule_that_asks_says_so(
+    said: tuple[bool, bool],
+) -> None:
+    asking = step("review", requirement("one"))
+    rules = [
+        Rule(id=str(number), effect=Effect.DEFER, steps=(asking,), repeat_voters=repeats)
+        for number, repeats in enumerate(said)
+    ]
+    plan = evaluate(rules, FACTS).plan
+    assert plan is not None
+    assert plan.repeat_voters is all(said)

@@ -14,6 +14,7 @@ from governor.domain.errors import (
     NotEligible,
     NotInDoubt,
     NotWaiting,
+    NoVote,
 )
 from governor.domain.executing import (
     Progression,
@@ -27,11 +28,13 @@ from governor.domain.executing import (
 from governor.domain.execution import Applied, Outcome, Refused, VersionMismatch
 from governor.domain.gates import Gate
 from governor.domain.gating import gate_answered, gate_timed_out
+from governor.domain.lifecycle import Trigger
 from governor.domain.policy import Verdict
 from governor.domain.request import Pending, PendingReason, Status
 from governor.domain.resolution import Resolution
 from governor.domain.staleness import revalidated, stale_before_claim
 from governor.domain.values import AuditId, ExecutionId, Identity, Reason, RequestId
+from governor.domain.voting import approval_lapsed, eligibility_lost, revoked, voted
 from governor.domain.workflow import (
     Advance,
     canceled,
@@ -43,7 +46,6 @@ from governor.domain.workflow import (
     reason_resolved,
     submitted,
     superseded,
-    voted,
     window_closed,
 )
 from tests.support.domain_builders import (
@@ -52,6 +54,7 @@ from tests.support.domain_builders import (
     APPLIED,
     BOB,
     CHECK,
+    CROWD,
     DENIED,
     DEPENDENCY,
     DOUBT,
@@ -63,9 +66,11 @@ from tests.support.domain_builders import (
     REQUESTER,
     SCHEDULE,
     STAGES,
+    Crowd,
     Stage,
     deferred,
     later,
+    plan_seen,
 )
 
 NOW = later(5)
@@ -84,9 +89,33 @@ def votes(voter: Identity, kind: VoteKind) -> Event:
         voter=voter,
         kind=kind,
         seen_digest=at.request.progress.digest,
+        seen_plan=plan_seen(at.request),
+        electorate=CROWD,
         now=NOW,
         reason=None,
     )
+
+
+def takes_back(voter: Identity) -> Event:
+    return lambda at: revoked(at.request, actor=voter, reason=LOOKED, now=NOW)
+
+
+def loses_the_role(voter: Identity) -> Event:
+    people = Crowd(**{voter.id: "no role any more"})
+    return lambda at: unless_none(
+        at, eligibility_lost(at.request, electorate=people, now=NOW), Trigger.VOTE_REVOKED
+    )
+
+
+def lets_the_deadline_pass(at: Stage) -> Advance:
+    return unless_none(at, approval_lapsed(at.request, now=NOW), Trigger.EXPIRED)
+
+
+def unless_none(at: Stage, after: Advance | None, trigger: Trigger) -> Advance:
+    """Nothing to be done is a refusal here."""
+    if after is None:
+        raise IllegalTransition(at.request.status, trigger)
+    return after
 
 
 def resolves(reason: PendingReason) -> Event:
@@ -167,6 +196,10 @@ EVENTS: dict[str, Event] = {
     "Ann approves": votes(ANN, VoteKind.APPROVE),
     "Bob approves": votes(BOB, VoteKind.APPROVE),
     "Bob rejects": votes(BOB, VoteKind.REJECT),
+    "Ann takes it back": takes_back(ANN),
+    "Bob takes it back": takes_back(BOB),
+    "Ann loses her role": loses_the_role(ANN),
+    "the deadline has passed": lets_the_deadline_pass,
     "the schedule is due": resolves(PendingReason.SCHEDULE),
     "the dependency is executed": resolves(PendingReason.DEPENDENCY),
     "approval is waved through": resolves(PendingReason.APPROVAL),
@@ -220,6 +253,8 @@ WAITING = (
     "asked",
     "half approved",
     "asked and scheduled",
+    "asked with a deadline",
+    "consented and scheduled",
     "scheduled",
     "dependent",
     "checked",
@@ -278,8 +313,49 @@ LAW: dict[str, dict[Sequence[str], tuple[str, str, str]]] = {
             "approval:rejected rejected",
         ),
     },
+    "Ann takes it back": {
+        ("half approved",): ("PENDING", "APPROVAL", "approval:revoked"),
+        ("consented", "free again"): (
+            "PENDING",
+            "APPROVAL",
+            "approval:revoked pending approval:requested",
+        ),
+        ("consented and scheduled",): (
+            "PENDING",
+            "APPROVAL SCHEDULE",
+            "approval:revoked pending approval:requested",
+        ),
+    },
+    "Bob takes it back": {
+        ("consented", "free again"): (
+            "PENDING",
+            "APPROVAL",
+            "approval:revoked pending approval:requested",
+        ),
+        ("consented and scheduled",): (
+            "PENDING",
+            "APPROVAL SCHEDULE",
+            "approval:revoked pending approval:requested",
+        ),
+    },
+    "Ann loses her role": {
+        ("half approved",): ("PENDING", "APPROVAL", "approval:voided"),
+        ("consented", "free again"): (
+            "PENDING",
+            "APPROVAL",
+            "approval:voided pending approval:requested",
+        ),
+        ("consented and scheduled",): (
+            "PENDING",
+            "APPROVAL SCHEDULE",
+            "approval:voided pending approval:requested",
+        ),
+    },
+    "the deadline has passed": {
+        ("asked with a deadline",): ("EXPIRED", "", "approval:expired expired"),
+    },
     "the schedule is due": {
-        ("scheduled",): ("APPROVED", "", "approved"),
+        ("scheduled", "consented and scheduled"): ("APPROVED", "", "approved"),
         ("asked and scheduled",): ("PENDING", "APPROVAL", "pending"),
     },
     "the dependency is executed": {("dependent",): ("APPROVED", "", "approved")},
@@ -391,6 +467,12 @@ GATE_EVENTS = (
 OTHER_REFUSALS: dict[tuple[str, str], type[Exception]] = {
     **{(event, stage): NotWaiting for event in GATE_EVENTS for stage in (*WAITING, "revalidating")},
     ("Ann approves", "half approved"): NotEligible,
+    **{
+        (event, "asked with a deadline"): NotEligible
+        for event in ("Ann approves", "Bob approves", "Bob rejects")
+    },
+    **{("Ann takes it back", stage): NoVote for stage in (*WAITING, "revalidating", *READY)},
+    **{("Bob takes it back", stage): NoVote for stage in (*WAITING, "revalidating", *READY)},
     **{("audited, applied", stage): NotInDoubt for stage in STAGES if stage != "in audit"},
     **{("audited, not applied", stage): NotInDoubt for stage in STAGES if stage != "in audit"},
     **{("fenced and canceled", stage): Conflict for stage in (*WAITING, "revalidating", *READY)},

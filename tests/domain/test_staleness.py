@@ -16,11 +16,13 @@ from governor.domain.request import MutationRequest, PendingReason, StaleStrateg
 from governor.domain.resolution import Resolution
 from governor.domain.staleness import revalidated, stale_before_claim
 from governor.domain.values import Reason
-from governor.domain.workflow import Advance, voted
+from governor.domain.voting import voted
+from governor.domain.workflow import Advance
 from tests.support.domain_builders import (
     ALLOWED,
     ANN,
     BOB,
+    CROWD,
     DENIED,
     INVALID,
     actor_target,
@@ -29,6 +31,7 @@ from tests.support.domain_builders import (
     later,
     new_request,
     plan,
+    plan_seen,
     requirement,
     step,
     submit,
@@ -182,6 +185,8 @@ def test_the_same_people_can_approve_again_and_only_what_is_asked_now() -> None:
             voter=ANN,
             kind=approval_of(before).votes[0].kind,
             seen_digest=before.progress.digest,
+            seen_plan=plan_seen(renewed),
+            electorate=CROWD,
             now=NOW,
             reason=None,
         )

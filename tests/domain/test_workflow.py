@@ -9,6 +9,7 @@ from governor.domain.errors import DigestMismatch, IllegalTransition, NotEligibl
 from governor.domain.policy import Effect, Verdict
 from governor.domain.request import MutationRequest, Pending, PendingReason, Progress, Status
 from governor.domain.values import GOVERNOR, Identity, Reason, RequestId
+from governor.domain.voting import voted
 from governor.domain.workflow import (
     Advance,
     canceled,
@@ -17,12 +18,12 @@ from governor.domain.workflow import (
     reason_resolved,
     submitted,
     superseded,
-    voted,
 )
 from tests.support.domain_builders import (
     ALLOWED,
     ANN,
     BOB,
+    CROWD,
     DENIED,
     DEPENDENCY,
     OPERATOR,
@@ -36,6 +37,7 @@ from tests.support.domain_builders import (
     new_request,
     person,
     plan,
+    plan_seen,
     requirement,
     step,
     submit,
@@ -70,6 +72,8 @@ def cast(
         voter=voter,
         kind=kind,
         seen_digest=request.progress.digest if seen_digest is None else seen_digest,
+        seen_plan=plan_seen(request),
+        electorate=CROWD,
         now=NOW,
         reason=reason,
         traceparent=traceparent,
@@ -116,7 +120,7 @@ def test_a_denial_gives_policys_reason_in_all_three_places() -> None:
 
 def test_a_deferral_opens_the_first_round_of_its_plan() -> None:
     after = propose(deferred(IN_TWO_STEPS), SCHEDULE, DEPENDENCY)
-    assert after.request.progress.approval == Approval(plan=IN_TWO_STEPS)
+    assert after.request.progress.approval == Approval(plan=IN_TWO_STEPS, step_opened_at=NOW)
     assert after.request.progress.pending == (
         Pending(reason=PendingReason.APPROVAL, since=NOW),
         SCHEDULE,
@@ -152,9 +156,12 @@ def test_a_vote_records_the_person_the_round_the_step_and_the_digest() -> None:
     assert granted.reason == thumbs_up
     assert granted.facts == {
         "person": "ann",
+        "meaning": "APPROVE",
         "round": "1",
         "step": "review",
+        "requirements": "two",
         "digest": asked.progress.digest.hex(),
+        "plan_digest": plan_seen(asked).hex(),
     }
 
 
@@ -182,7 +189,7 @@ def test_a_rejection_keeps_the_approvers_words_but_not_their_keys() -> None:
     assert after.request.progress.status_reason == Reason(
         code="APPROVER_REJECTED",
         message="after hours",
-        metadata={"approver": "ann", "code": "TOO_LATE"},
+        metadata={"approver": "ann", "code": "TOO_LATE", "requirement": "two"},
     )
     assert by_code(after)[Code.REJECTED].reason == after.request.progress.status_reason
 
@@ -244,7 +251,7 @@ def test_a_schedule_that_comes_due_leaves_the_approval_to_the_people() -> None:
     assert approved.status is Status.APPROVED
 
 
-@pytest.mark.parametrize("kind", VoteKind)
+@pytest.mark.parametrize("kind", [VoteKind.APPROVE, VoteKind.REJECT])
 def test_the_traces_of_the_votes_are_kept_in_order_and_an_absent_one_is_no_trace(
     kind: VoteKind,
 ) -> None:

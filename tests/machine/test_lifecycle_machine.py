@@ -37,6 +37,7 @@ from governor.domain.request import MutationRequest, Pending, PendingReason, Sta
 from governor.domain.resolution import resolve
 from governor.domain.staleness import revalidated, stale_before_claim
 from governor.domain.values import AuditId, ExecutionId, Identity, Micros, Reason, RequestId
+from governor.domain.voting import voted
 from governor.domain.workflow import (
     Advance,
     canceled,
@@ -45,9 +46,9 @@ from governor.domain.workflow import (
     reason_resolved,
     submitted,
     superseded,
-    voted,
 )
 from tests.support.domain_builders import (
+    CROWD,
     DEPENDENCY,
     DOUBT,
     INVALID,
@@ -61,6 +62,7 @@ from tests.support.domain_builders import (
     new_request,
     person,
     plan,
+    plan_seen,
     requirement,
     step,
 )
@@ -382,6 +384,8 @@ class Lives(RuleBasedStateMachine):
                 voter=voter,
                 kind=kind,
                 seen_digest=self.alive.progress.digest,
+                seen_plan=plan_seen(self.alive),
+                electorate=CROWD,
                 now=self.now,
                 reason=None,
             ),
@@ -392,7 +396,14 @@ class Lives(RuleBasedStateMachine):
         seen = sha256(canonical_form(self.alive.content.but(tags=("other",)), version)).digest()
         self.happens(
             lambda: voted(
-                self.alive, voter=voter, kind=kind, seen_digest=seen, now=self.now, reason=None
+                self.alive,
+                voter=voter,
+                kind=kind,
+                seen_digest=seen,
+                seen_plan=plan_seen(self.alive),
+                electorate=CROWD,
+                now=self.now,
+                reason=None,
             ),
             None,
         )

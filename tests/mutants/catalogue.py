@@ -179,7 +179,7 @@ MUTANTS = (
     Mutant(
         name="the requester counts",
         why="one person could ask and agree",
-        file="server/governor/domain/approval.py",
+        file="server/governor/domain/ballots.py",
         old="    if voter.person == requester:\n",
         new="    if not voter.person:\n",
         caught_by=in_file(
@@ -188,6 +188,49 @@ MUTANTS = (
         )
         + in_file("tests/usecases/test_vote.py", "test_the_requester_never_votes_under_no_alias"),
         is_quick=True,
+    ),
+    Mutant(
+        name="a vote holds for any plan",
+        why="what was approved by one plan would count under another",
+        file="server/governor/domain/ballots.py",
+        old="    if seen_plan != seen:\n",
+        new="    if not seen:\n",
+        caught_by=in_file(
+            "tests/domain/test_counting.py",
+            "test_a_vote_is_for_exactly_one_plan_in_one_round",
+        )
+        + in_file("tests/usecases/test_vote.py", "test_a_vote_under_another_plan_is_refused"),
+    ),
+    Mutant(
+        name="voters are not looked up again",
+        why="who has lost the role would still have their vote carried out",
+        file="server/governor/usecases/claiming.py",
+        old="        if approval is None or not approval.votes:\n",
+        new="        if approval is None or approval.votes:\n",
+        caught_by=in_file(
+            "tests/usecases/test_eligibility.py",
+            "test_a_vote_whose_voter_has_lost_it_lets_nothing_be_claimed",
+            "test_the_claim_of_an_automatic_request_looks_again_too",
+        ),
+    ),
+    Mutant(
+        name="a late vote counts",
+        why="an approval would come after its time had passed",
+        file="server/governor/domain/ballots.py",
+        old="    return until is not None and until <= at\n",
+        new="    return until is not None and until < at\n",
+        caught_by=in_file(
+            "tests/domain/test_counting.py",
+            "test_a_vote_at_the_deadline_is_too_late_and_one_before_it_is_not",
+        ),
+    ),
+    Mutant(
+        name="a delegate keeps their own voice",
+        why="one person would count twice, once in another's place",
+        file="server/governor/domain/approval.py",
+        old="        return frozenset((self.voter.person, self.on_behalf_of.person))\n",
+        new="        return frozenset((self.on_behalf_of.person,))\n",
+        caught_by=in_file("tests/usecases/test_delegation.py", "test_both_have_had_their_say"),
     ),
     Mutant(
         name="acknowledged before it is on disk",

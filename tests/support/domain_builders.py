@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from governor.domain.approval import Plan, Requirement, Step, StepMode, Target, VoteKind
+from governor.domain.approval import Plan, Requirement, Step, StepMode, Target, Vote, VoteKind
 from governor.domain.auditing import audited
+from governor.domain.digest import plan_digest
 from governor.domain.executing import claimed, in_doubt, not_applied, settled
 from governor.domain.execution import Applied, Execution, Refused
 from governor.domain.gates import Gate
@@ -30,7 +31,8 @@ from governor.domain.values import (
     RequestId,
     TargetKind,
 )
-from governor.domain.workflow import canceled, expired, submitted, superseded, voted
+from governor.domain.voting import voted
+from governor.domain.workflow import canceled, expired, submitted, superseded
 
 T0 = Micros(1_700_000_000_000_000)
 LEASE_US = 30_000_000
@@ -83,6 +85,30 @@ DENIED = Verdict(
 
 def deferred(asked: Plan = TWO_APPROVERS) -> Verdict:
     return Verdict(effect=Effect.DEFER, rules=("ask-two",), plan=asked, policy_sha256=b"\x01" * 32)
+
+
+class Crowd:
+    """More people than anybody asks for, of whom nobody loses anything but whom a test names."""
+
+    def __init__(self, **faults: str) -> None:
+        self.faults = faults
+
+    def members(self, target: Target) -> Iterable[str]:
+        if target.kind is TargetKind.ACTOR:
+            return (target.name,)
+        return ("ann", "bob", "carol", "carl", "dave", "eve")
+
+    def fault(self, vote: Vote, request: MutationRequest) -> str:
+        return self.faults.get(vote.voter.id, "") if request.requester else ""
+
+
+CROWD = Crowd()
+
+
+def plan_seen(request: MutationRequest) -> bytes:
+    """The plan as whoever looks at the request sees it; nothing where there is none."""
+    approval = request.progress.approval
+    return plan_digest(approval.plan, approval.round) if approval is not None else b""
 
 
 def content(**changes: Any) -> Content:
@@ -168,8 +194,10 @@ def vote(
         voter=voter,
         kind=kind,
         seen_digest=request.progress.digest,
+        seen_plan=plan_seen(request),
         now=T0,
         reason=None,
+        electorate=CROWD,
     ).request
 
 
@@ -204,6 +232,15 @@ def _half_approved() -> Stage:
 
 def _asked_and_scheduled() -> Stage:
     return Stage(request=submit(new_request(), deferred(), SCHEDULE))
+
+
+def _asked_with_a_deadline() -> Stage:
+    soon = requirement("two", quorum=2).but(deadline_seconds=3)
+    return Stage(request=submit(new_request(), deferred(plan(step("review", soon)))))
+
+
+def _consented_and_scheduled() -> Stage:
+    return Stage(request=vote(vote(_asked_and_scheduled().request, ANN), BOB))
 
 
 def _scheduled() -> Stage:
@@ -292,6 +329,8 @@ STAGES: dict[str, Callable[[], Stage]] = {
     "asked": _asked,
     "half approved": _half_approved,
     "asked and scheduled": _asked_and_scheduled,
+    "asked with a deadline": _asked_with_a_deadline,
+    "consented and scheduled": _consented_and_scheduled,
     "scheduled": _scheduled,
     "dependent": _dependent,
     "checked": _checked,

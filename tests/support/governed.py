@@ -33,6 +33,7 @@ from governor.usecases import cancel as canceling
 from governor.usecases import execute as executing
 from governor.usecases import resolve as resolving
 from governor.usecases import resolve_pending as answering
+from governor.usecases import revoke_vote as revoking
 from governor.usecases import submit as submitting
 from governor.usecases import supersede as superseding
 from governor.usecases import trust as trusting
@@ -48,6 +49,7 @@ from governor.usecases.commands import (
     Execute,
     ResolveExecution,
     ResolvePending,
+    RevokeVote,
     Submit,
     Submitted,
     Supersede,
@@ -350,6 +352,17 @@ class Governed:
 
     async def reject(self, voter: str, request: MutationRequest) -> MutationRequest:
         return (await self.vote(voter, request, VoteKind.REJECT)).request
+
+    async def revoke(
+        self, actor: str, request: MutationRequest, *, key: str | None = None, **options: Any
+    ) -> MutationRequest:
+        """Takes the actor's vote back."""
+        command = RevokeVote(
+            request_id=key or self.next_key(),
+            id=request.id,
+            **{"reason": Reason(code="ON_SECOND_THOUGHT")} | options,
+        )
+        return (await revoking.revoke_vote(self.app, caller(actor), command)).request
 
     async def answer_gate(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from governor.domain.approval import Requirement, Step, StepMode, Target
 from governor.domain.policy import Effect, Facts, Rule, Verdict, evaluate
 from governor.domain.request import Risk
-from governor.domain.values import Identity, TargetKind
+from governor.domain.values import Identity, Micros, TargetKind
 from governor.usecases.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SUBMITTER
 
 TENANT = "acme"
@@ -42,10 +42,15 @@ class PlainPolicy:
 
 
 class PlainDirectory:
-    """The people it holds at the moment; those who may approve count as members."""
+    """The people it holds at the moment; those who may approve count as members.
+
+    While it has a `fault`, that is its answer to who somebody is.
+    """
 
     def __init__(self) -> None:
         self.people: dict[tuple[str, str], Identity] = {}
+        self.delegations: list[tuple[str, str, str, Micros, Micros]] = []
+        self.fault: Exception | None = None
         for id, roles, groups in (
             (RITA, (SUBMITTER,), ()),
             (SAM, (SUBMITTER,), ()),
@@ -75,8 +80,27 @@ class PlainDirectory:
             id=id, person=person or id, roles=frozenset(roles), groups=frozenset(groups)
         )
 
+    def delegate(
+        self, giver: str, to: str, *, starts: Micros, ends: Micros, tenant: str = TENANT
+    ) -> None:
+        """`to` may vote in the place of `giver` for some time."""
+        self.delegations.append((giver, to, tenant, starts, ends))
+
     def identity(self, actor: str, tenant: str) -> Identity | None:
+        if self.fault is not None:
+            raise self.fault
         return self.people.get((actor, tenant))
+
+    def delegators(self, actor: str, tenant: str, at: Micros) -> tuple[Identity, ...]:
+        return tuple(
+            self.people[giver, tenant]
+            for giver, to, place, starts, ends in self.delegations
+            if (actor, tenant) in self.people
+            and self.people[actor, tenant].person == self.people[to, tenant].person
+            and (giver, tenant) in self.people
+            and place == tenant
+            and starts <= at < ends
+        )
 
     def members(self, target: Target, tenant: str) -> frozenset[str]:
         here = (one for (_, place), one in self.people.items() if place == tenant)

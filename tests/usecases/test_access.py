@@ -48,6 +48,7 @@ ALLOWED: Mapping[str, str] = {
     "CountRequests": EVERYBODY,
     "Approve": "approver",
     "Reject": "approver",
+    "RevokeVote": "approver",
     "ResolvePending": "operator admin checker",
     "Cancel": "operator admin",
     "Supersede": "",
@@ -113,6 +114,7 @@ CALLS: Mapping[str, Call] = {
     "CountRequests": lambda s, actor: count_requests(s.sidecar.app, caller(actor), TENANT, 0),
     "Approve": lambda s, actor: s.sidecar.vote(actor, s.pending),
     "Reject": lambda s, actor: s.sidecar.vote(actor, s.pending, VoteKind.REJECT),
+    "RevokeVote": lambda s, actor: s.sidecar.revoke(actor, s.pending),
     "ResolvePending": lambda s, actor: s.sidecar.answer_gate(actor, s.gated, CHECK.name),
     "Cancel": lambda s, actor: s.sidecar.cancel(actor, s.pending),
     "Supersede": lambda s, actor: s.sidecar.supersede(actor, s.pending, risk=Risk.HIGH),
@@ -206,7 +208,7 @@ async def test_one_role_in_another_tenant_opens_nothing_here(sidecar: Governed) 
     sidecar.directory.put("sam", OTHER_TENANT, ALL_ROLES, ["reviewers"])
     stage = await Stage(sidecar).set_up()
 
-    for rpc in ("Approve", "Reject", "ResolveExecution", "Cancel", "Execute"):
+    for rpc in ("Approve", "Reject", "RevokeVote", "ResolveExecution", "Cancel", "Execute"):
         await sidecar.changes_nothing(CALLS[rpc](stage, "sam"), MissingRole)
 
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from governor.domain.approval import Requirement, Step, StepMode, Target, VoteKind
+from governor.domain.decision import Code
 from governor.domain.errors import (
     Conflict,
     DigestMismatch,
@@ -13,6 +14,7 @@ from governor.domain.errors import (
     MissingRole,
     NotEligible,
     NotFound,
+    PlanMismatch,
     RequestIdReused,
 )
 from governor.domain.policy import Effect, Rule
@@ -21,8 +23,20 @@ from governor.domain.values import Reason, RequestId, TargetKind
 from governor.usecases.access import APPROVER, SUBMITTER
 from governor.usecases.commands import etag_of
 from governor.usecases.ports import Commit
-from tests.support.governed import Governed
-from tests.support.people import ANN, BOB, CLEO, EVE, OTTO, RITA, ROBOT, SAM, TENANT, reviewed
+from tests.support.governed import Governed, plan_digest_of
+from tests.support.people import (
+    ANN,
+    BOB,
+    CLEO,
+    EVE,
+    OTTO,
+    REVIEWERS,
+    RITA,
+    ROBOT,
+    SAM,
+    TENANT,
+    reviewed,
+)
 from tests.support.scripted_host import Loss
 
 WHY = Reason(code="TOO_RISKY", message="not on a Friday", metadata={"ticket": "7"})
@@ -74,7 +88,7 @@ async def test_one_rejection_ends_the_request_with_the_approvers_reason(sidecar:
     assert answer.request.progress.status_reason == Reason(
         code="APPROVER_REJECTED",
         message="not on a Friday",
-        metadata={"approver": BOB, "code": "TOO_RISKY"},
+        metadata={"approver": BOB, "code": "TOO_RISKY", "requirement": "review-2"},
     )
     assert (await sidecar.history(request))[-2:] == ["APPROVAL rejected", "LIFECYCLE rejected"]
 
@@ -147,6 +161,103 @@ async def test_a_vote_on_another_content_is_refused(sidecar: Governed) -> None:
     await sidecar.changes_nothing(sidecar.vote(ANN, other), DigestMismatch)
 
 
+async def test_a_vote_under_another_plan_is_refused(sidecar: Governed) -> None:
+    request = await sidecar.submit(risk=Risk.HIGH)
+
+    for seen in (b"", b"\x00" * 32):
+        other = sidecar.vote(ANN, request, plan_digest=seen)
+        await sidecar.changes_nothing(other, PlanMismatch)
+    answer = await sidecar.vote(ANN, request)
+    approval = answer.request.progress.approval
+    assert approval is not None
+    assert [vote.plan_digest for vote in approval.votes] == [plan_digest_of(request)]
+
+
+async def test_what_a_rejecter_says_is_kept_whole_and_overwrites_no_fact_of_governors(
+    sidecar: Governed,
+) -> None:
+    said = Reason(
+        code="TOO_RISKY",
+        category="RISK",
+        message="not on a Friday",
+        metadata={"approver": "nobody", "code": "FINE", "requirement": "none"},
+    )
+    request = await sidecar.submit(risk=Risk.HIGH)
+    rejected = (await sidecar.vote(ANN, request, VoteKind.REJECT, reason=said)).request
+
+    approval, reason = rejected.progress.approval, rejected.progress.status_reason
+    assert approval is not None
+    assert approval.votes[0].reason == said
+    decisions = {entry.decision.code: entry.decision for entry in await sidecar.ledger()}
+    assert decisions[Code.APPROVAL_REJECTED].reason == said
+    assert reason is not None
+    assert reason.metadata == {
+        "approver": ANN,
+        "code": "TOO_RISKY",
+        "category": "RISK",
+        "requirement": "review-2",
+    }
+
+
+async def test_a_review_is_asked_for_and_given_as_one(sidecar: Governed) -> None:
+    looked_at = Requirement(id="look", targets=(REVIEWERS,), meaning=VoteKind.REVIEW)
+    approved = Requirement(id="approve", targets=(REVIEWERS,))
+    step = Step(name="both", requirements=(looked_at, approved))
+    sidecar.policy.rules = (Rule(id="both", effect=Effect.DEFER, steps=(step,)),)
+    request = await sidecar.submit()
+
+    half = await sidecar.vote(ANN, request, VoteKind.REVIEW)
+    await sidecar.changes_nothing(sidecar.vote(BOB, request, VoteKind.REVIEW), NotEligible)
+    assert half.request.status is Status.PENDING
+    assert (await sidecar.approve(BOB, request)).status is Status.APPROVED
+    await sidecar.quiet()
+    assert [effect.approvers for effect in sidecar.host.effects] == [(BOB,)]
+
+
+async def test_a_requirement_says_how_many_rejections_end_it(sidecar: Governed) -> None:
+    two = Requirement(id="two", targets=(REVIEWERS,), rejections=2)
+    step = Step(name="review", requirements=(two,))
+    sidecar.policy.rules = (Rule(id="two", effect=Effect.DEFER, steps=(step,)),)
+    request = await sidecar.submit()
+
+    once = await sidecar.reject(ANN, request)
+    assert once.status is Status.PENDING
+    await sidecar.changes_nothing(sidecar.vote(ANN, request), NotEligible)
+    assert (await sidecar.reject(BOB, request)).status is Status.REJECTED
+
+
+async def test_a_rejection_that_leaves_too_few_people_ends_the_request_and_says_so(
+    sidecar: Governed,
+) -> None:
+    """Three reviewers for a quorum of two: the second that is lost leaves one."""
+    two = Requirement(id="two", targets=(REVIEWERS,), quorum=2, rejections=3)
+    step = Step(name="review", requirements=(two,))
+    sidecar.policy.rules = (Rule(id="two", effect=Effect.DEFER, steps=(step,)),)
+    request = await sidecar.submit()
+
+    assert (await sidecar.reject(ANN, request)).status is Status.PENDING
+    rejected = await sidecar.reject(BOB, request)
+    assert rejected.status is Status.REJECTED
+    assert rejected.progress.status_reason is not None
+    assert rejected.progress.status_reason.metadata["out_of_reach"] == "true"
+
+
+async def test_one_alternative_may_be_rejected_and_another_met(sidecar: Governed) -> None:
+    ann = Requirement(id="ann", targets=(Target(kind=TargetKind.ACTOR, name=ANN),))
+    bob = Requirement(id="bob", targets=(Target(kind=TargetKind.ACTOR, name=BOB),))
+    step = Step(name="either", requirements=(ann, bob), mode=StepMode.ANY_OF)
+    sidecar.policy.rules = (Rule(id="either", effect=Effect.DEFER, steps=(step,)),)
+
+    first = await sidecar.submit(flag="first")
+    left = await sidecar.reject(ANN, first)
+    assert left.status is Status.PENDING
+    assert (await sidecar.approve(BOB, first)).status is Status.APPROVED
+
+    second = await sidecar.submit(flag="second")
+    await sidecar.reject(ANN, second)
+    assert (await sidecar.reject(BOB, second)).status is Status.REJECTED
+
+
 async def test_a_vote_for_the_old_version_does_not_count_in_a_renewed_round(
     sidecar: Governed,
 ) -> None:
@@ -197,7 +308,7 @@ async def test_a_stale_etag_is_refused_and_a_fresh_one_taken(sidecar: Governed) 
     assert (await sidecar.vote(BOB, request, etag=etag_of(moved))).request.status is Status.APPROVED
 
 
-@pytest.mark.parametrize("kind", VoteKind)
+@pytest.mark.parametrize("kind", [VoteKind.APPROVE, VoteKind.REJECT])
 async def test_the_same_vote_again_gives_the_first_answer(
     sidecar: Governed, kind: VoteKind
 ) -> None:

@@ -52,6 +52,7 @@ EXAMPLES: list[GovernorError] = [
     errors.Draining("going down", revision="7"),
     errors.StoreUnavailable("the store does not answer"),
     errors.HostUnavailable("the host does not answer"),
+    errors.DirectoryUnavailable("the directory does not answer"),
     errors.Overloaded("waiters_max", 10),
 ]
 

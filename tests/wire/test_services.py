@@ -12,12 +12,13 @@ from google.protobuf.message import Message
 
 from governance.v1 import execution_pb2, host_pb2, mutation_pb2, request_pb2
 from governance.v1 import governance_service_pb2 as wire
-from governor.domain.values import Revision
+from governor.domain.values import Micros, Revision
+from governor.usecases.access import APPROVER
 from governor.usecases.app import App
 from governor.wire import reading
 from governor.wire.identity import ACTOR_KEY
 from governor.wire.rpcs import CALLS, STREAMS
-from tests.support.people import ANN, AUDREY, OTTO, RITA, TENANT
+from tests.support.people import ANN, AUDREY, BOB, OTTO, RITA, TENANT, PlainDirectory
 from tests.support.scripted_host import AT_MOST_ONCE, COMPARING, Loss, ScriptedHost
 from tests.wire.application import application
 from tests.wire.serving import Served, Told, serving, told
@@ -140,6 +141,60 @@ async def test_a_rejection_names_its_reason(tmp_path: Path) -> None:
     assert response.request.status_reason.metadata["code"] == "TOO_RISKY"
     assert response.request.approval.votes[0].reason == reject.reason
     assert response.revision == response.request.revision
+
+
+async def test_a_vote_is_taken_back_and_given_again(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        waiting = await sidecar.submit(mutation_pb2.RISK_HIGH)
+        approve = wire.ApproveRequest(
+            request_id="vote-1",
+            id=waiting.id,
+            request_digest=waiting.request_digest,
+            plan_digest=waiting.approval.plan_digest,
+            meaning=request_pb2.VOTE_KIND_APPROVE,
+        )
+        await sidecar.call("Approve", approve, ANN)
+        revoke = wire.RevokeVoteRequest(
+            request_id="back-1",
+            id=waiting.id,
+            reason=mutation_pb2.Reason(code="MISREAD", category="SLIP"),
+        )
+        response = await sidecar.call("RevokeVote", revoke, ANN)
+        nothing = await sidecar.refused("RevokeVote", revoke, BOB)
+        approve.request_id = "vote-2"
+        again = (await sidecar.call("Approve", approve, ANN)).request
+        approve.plan_digest = b"\x00" * 32
+        other_plan = await sidecar.refused("Approve", approve, BOB)
+    (vote,) = response.request.approval.votes
+    assert vote.voided
+    assert vote.HasField("revoke_time")
+    assert not vote.void_reason
+    assert response.revision == response.request.revision
+    assert nothing.info.reason == "NO_VOTE"
+    assert [one.voided for one in again.approval.votes] == [True, False]
+    assert other_plan.info.reason == "PLAN_MISMATCH"
+
+
+async def test_a_vote_in_anothers_place_shows_both(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        directory = sidecar.app.directory
+        assert isinstance(directory, PlainDirectory)
+        directory.put("dan", TENANT, [APPROVER])
+        now = sidecar.app.clock.now()
+        directory.delegate(ANN, "dan", starts=now, ends=Micros(now + 1_000_000_000))
+        waiting = await sidecar.submit(mutation_pb2.RISK_HIGH)
+        approve = wire.ApproveRequest(
+            request_id="vote-1",
+            id=waiting.id,
+            request_digest=waiting.request_digest,
+            plan_digest=waiting.approval.plan_digest,
+            on_behalf_of=ANN,
+        )
+        (vote,) = (await sidecar.call("Approve", approve, "dan")).request.approval.votes
+        refused = await sidecar.refused("Approve", approve, BOB)
+    assert (vote.actor.id, vote.on_behalf_of) == ("dan", ANN)
+    assert vote.plan_digest == waiting.approval.plan_digest
+    assert refused.info.reason == "NOT_ELIGIBLE"
 
 
 async def test_a_request_is_withdrawn(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The request owes no review, or has been reviewed. Metadata: status."""
     ERROR_REASON_DEPENDENCY_CYCLE: _ErrorReason.ValueType  # 37
     """FAILED_PRECONDITION. Requests would wait for each other. Metadata: id."""
+    ERROR_REASON_DIRECTORY_UNAVAILABLE: _ErrorReason.ValueType  # 38
+    """UNAVAILABLE. The directory does not say who holds what; nothing that hangs on it is done."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of an ErrorInfo, without the ERROR_REASON_ prefix. Its metadata holds
@@ -228,4 +230,6 @@ ERROR_REASON_NO_REVIEW_OPEN: ErrorReason.ValueType  # 36
 """FAILED_PRECONDITION. The request owes no review, or has been reviewed. Metadata: status."""
 ERROR_REASON_DEPENDENCY_CYCLE: ErrorReason.ValueType  # 37
 """FAILED_PRECONDITION. Requests would wait for each other. Metadata: id."""
+ERROR_REASON_DIRECTORY_UNAVAILABLE: ErrorReason.ValueType  # 38
+"""UNAVAILABLE. The directory does not say who holds what; nothing that hangs on it is done."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

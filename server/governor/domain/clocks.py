@@ -6,6 +6,7 @@ from typing import Final
 from governor.domain.gating import GATED, gate_timed_out
 from governor.domain.request import MutationRequest, Pending, PendingReason, Status
 from governor.domain.values import Micros, Value
+from governor.domain.voting import approval_lapsed
 from governor.domain.workflow import Advance, execution_window_passed, expired, reason_resolved
 
 Moment = Callable[[MutationRequest], Micros | None]
@@ -51,6 +52,13 @@ def _gate_runs_out(request: MutationRequest, now: Micros) -> Advance:
     return gate_timed_out(request, first, now=now)
 
 
+def _requirements_lapse(request: MutationRequest, now: Micros) -> Advance:
+    lapse = approval_lapsed(request, now=now)
+    if lapse is None:
+        raise ValueError("the clock of a requirement has rung, and none has run out of time")
+    return lapse
+
+
 def _until(request: MutationRequest, reasons: Collection[PendingReason]) -> Micros | None:
     """The first moment at which time decides one of these reasons."""
     if not _may_expire(request):
@@ -89,6 +97,11 @@ CLOCKS: Final[Sequence[Clock]] = (
         name="execution window",
         moment=_execution_window,
         ring=lambda request, now: execution_window_passed(request, now=now),
+    ),
+    Clock(
+        name="requirements",
+        moment=lambda request: _until(request, {PendingReason.APPROVAL}),
+        ring=_requirements_lapse,
     ),
     Clock(
         name="gates",

@@ -205,6 +205,10 @@ class StoreUnavailable(GovernorError):
     """
 
 
+class DirectoryUnavailable(GovernorError):
+    """Nobody can say who holds what; until somebody can, nothing that hangs on it is done."""
+
+
 class HostUnavailable(GovernorError):
     """The host does not answer and the call needs it."""
 

@@ -20,6 +20,8 @@ class Trigger(StrEnum):
     POLICY_DENIED = "POLICY_DENIED"
     VOTED = "VOTED"
     VOTED_DOWN = "VOTED_DOWN"
+    VOTE_REVOKED = "VOTE_REVOKED"
+    APPROVAL_LOST = "APPROVAL_LOST"
     REASON_RESOLVED = "REASON_RESOLVED"
     LAST_REASON_RESOLVED = "LAST_REASON_RESOLVED"
     DEPENDENCY_FAILED = "DEPENDENCY_FAILED"
@@ -56,6 +58,8 @@ TRANSITIONS: Mapping[Status, Mapping[Trigger, Status]] = {
     Status.PENDING: {
         Trigger.VOTED: Status.PENDING,
         Trigger.VOTED_DOWN: Status.REJECTED,
+        Trigger.VOTE_REVOKED: Status.PENDING,
+        Trigger.APPROVAL_LOST: Status.PENDING,
         Trigger.REASON_RESOLVED: Status.PENDING,
         Trigger.LAST_REASON_RESOLVED: Status.APPROVED,
         Trigger.DEPENDENCY_FAILED: Status.REJECTED,
@@ -70,6 +74,8 @@ TRANSITIONS: Mapping[Status, Mapping[Trigger, Status]] = {
     },
     Status.APPROVED: {
         Trigger.CLAIMED: Status.EXECUTING,
+        Trigger.VOTE_REVOKED: Status.APPROVED,
+        Trigger.APPROVAL_LOST: Status.PENDING,
         Trigger.WINDOW_CLOSED: Status.PENDING,
         Trigger.STALE_REJECTED: Status.REJECTED,
         Trigger.RENEWAL_REQUIRED: Status.PENDING,

@@ -79,6 +79,7 @@ class Rule(Value, frozen=True, kw_only=True):
     versioned: bool | None = None
     message: str = ""
     steps: tuple[Step, ...] = ()
+    repeat_voters: bool = False
     gates: tuple[Gate, ...] = ()
     windows: tuple[Window, ...] = ()
     execution_window_seconds: int | None = None
@@ -143,7 +144,7 @@ def _verdict(effect: Effect, deciding: Sequence[Rule], policy_sha256: bytes) -> 
 
 
 def _deferred(deciding: Sequence[Rule]) -> Verdict:
-    steps = tuple(step for rule in deciding for step in rule.steps)
+    plan = _plan(deciding)
     gates: dict[tuple[str, str], Gate] = {}
     for gate in (gate for rule in deciding for gate in rule.gates):
         gates.setdefault((gate.reason, gate.name), gate)
@@ -166,10 +167,18 @@ def _deferred(deciding: Sequence[Rule]) -> Verdict:
         )
     return Verdict(
         effect=Effect.DEFER,
-        plan=Plan(steps=steps) if steps else None,
+        plan=plan if plan.steps else None,
         gates=tuple(gates.values()),
         windows=windows,
         execution_window_seconds=min(limits, default=None),
+    )
+
+
+def _plan(deciding: Sequence[Rule]) -> Plan:
+    """One person may count in several steps only where every rule that asks says so."""
+    return Plan(
+        steps=tuple(step for rule in deciding for step in rule.steps),
+        repeat_voters=all(rule.repeat_voters for rule in deciding if rule.steps),
     )
 
 

@@ -20,6 +20,7 @@ from governor.domain.values import GOVERNOR, Micros, Reason
 from governor.domain.workflow import (
     Advance,
     advance,
+    approval_wait,
     ended,
     gates_wait,
     released,
@@ -75,7 +76,7 @@ def overtaken(
         after = _reopened(
             request,
             Trigger.RENEWAL_REQUIRED,
-            approval.renewed(),
+            approval.renewed(now),
             current_version,
             now,
             gates=_asked_again(request, verdict) if verdict is not None else (),
@@ -144,7 +145,8 @@ def revalidated(
             expected_version=current_version,
         )
     else:
-        renewed = approval.renewed().but(plan=plan) if approval else Approval(plan=plan)
+        renewed = approval.renewed(now) if approval else Approval(plan=plan, step_opened_at=now)
+        renewed = renewed.but(plan=plan)
         after = _reopened(
             request,
             Trigger.MUST_WAIT,
@@ -188,7 +190,7 @@ def _reopened(
         request,
         trigger,
         now,
-        pending=(Pending(reason=PendingReason.APPROVAL, since=now), *gates_wait(gates, now)),
+        pending=(approval_wait(renewed, now), *gates_wait(gates, now)),
         approval=renewed,
         expected_version=current_version,
         digest=request_digest(request.content, current_version),

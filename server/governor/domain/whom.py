@@ -2,7 +2,8 @@
 
 from typing import assert_never
 
-from governor.domain.approval import Target, open_requirements
+from governor.domain.approval import Target
+from governor.domain.counting import open_requirements
 from governor.domain.request import MutationRequest, Pending, PendingReason
 from governor.domain.values import TargetKind
 

@@ -8,8 +8,8 @@ not know raises IllegalTransition and nothing has happened.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
 
-from governor.domain import approval as approvals
-from governor.domain.approval import Approval, VoteKind
+from governor.domain.approval import Approval
+from governor.domain.counting import deadline
 from governor.domain.decision import Code, Decision, decide
 from governor.domain.digest import request_digest
 from governor.domain.errors import IllegalTransition
@@ -76,9 +76,11 @@ def submitted(
         case Effect.DENY:
             after = advance(created, Trigger.POLICY_DENIED, now, status_reason=verdict.reason)
         case Effect.DEFER | Effect.ALLOW:
-            approval = Approval(plan=verdict.plan) if verdict.plan else None
-            gates = gates_wait(verdict.gates, now)
-            pending = _scheduled(verdict, (*_approval_wait(approval, now), *waits, *gates), now)
+            approval = None
+            if verdict.plan is not None:
+                approval = Approval(plan=verdict.plan, step_opened_at=now)
+            votes = (approval_wait(approval, now),) if approval is not None else ()
+            pending = _scheduled(verdict, (*votes, *waits, *gates_wait(verdict.gates, now)), now)
             trigger = Trigger.MUST_WAIT if pending else Trigger.POLICY_ALLOWED
             execute_before = None if pending else _execute_before(verdict, now)
             after = advance(
@@ -99,72 +101,6 @@ def submitted(
             *standing(after, now, reason=after.progress.status_reason),
         ),
     )
-
-
-def voted(
-    request: MutationRequest,
-    *,
-    voter: Identity,
-    kind: VoteKind,
-    seen_digest: bytes,
-    now: Micros,
-    reason: Reason | None,
-    traceparent: str = "",
-) -> Advance:
-    """A person approves or rejects. The last approval needed resolves APPROVAL.
-
-    Raises IllegalTransition unless the request waits for approval, and what approval.cast raises.
-    """
-    trigger = Trigger.VOTED if kind is VoteKind.APPROVE else Trigger.VOTED_DOWN
-    check(request, trigger)
-    approval = request.progress.approval
-    if approval is None or not request.waits_for(PendingReason.APPROVAL):
-        raise IllegalTransition(request.status, trigger)
-    after_vote = approvals.cast(
-        approval,
-        voter=voter,
-        requester=request.requester,
-        kind=kind,
-        seen_digest=seen_digest,
-        digest=request.progress.digest,
-        at=now,
-        reason=reason,
-    )
-    links = request.progress.approval_traceparents
-    if traceparent:
-        links = (*links, traceparent)
-    facts = _vote_facts(after_vote)
-    if kind is VoteKind.REJECT:
-        after = advance(
-            request,
-            Trigger.VOTED_DOWN,
-            now,
-            pending=(),
-            approval=after_vote,
-            approval_traceparents=links,
-            status_reason=_rejection(voter, reason),
-        )
-        vote = decide(
-            Code.APPROVAL_REJECTED, after, actor=voter, at=now, reason=reason, facts=facts
-        )
-        end = standing(after, now, reason=after.progress.status_reason)
-        return Advance(request=after, decisions=(vote, *end))
-
-    after = advance(request, Trigger.VOTED, now, approval=after_vote, approval_traceparents=links)
-    decisions = [
-        decide(Code.APPROVAL_GRANTED, after, actor=voter, at=now, reason=reason, facts=facts)
-    ]
-    if after_vote.open_step > approval.open_step:
-        step = approval.plan.steps[approval.open_step]
-        decisions.append(
-            decide(Code.QUORUM_SATISFIED, after, actor=GOVERNOR, at=now, facts={"step": step.name})
-        )
-        if not after_vote.is_satisfied:
-            decisions.append(_request_approval(after, after_vote, now))
-    if not after_vote.is_satisfied:
-        return Advance(request=after, decisions=tuple(decisions))
-    resolved = released(after, PendingReason.APPROVAL, now=now)
-    return Advance(request=resolved.request, decisions=(*decisions, *resolved.decisions))
 
 
 def reason_resolved(request: MutationRequest, reason: PendingReason, *, now: Micros) -> Advance:
@@ -382,7 +318,7 @@ def standing(
     ]
     approval = request.progress.approval
     if approval is not None and request.waits_for(PendingReason.APPROVAL):
-        decisions.append(_request_approval(request, approval, now, execution))
+        decisions.append(approval_requested(request, approval, now, execution))
     return tuple(decisions)
 
 
@@ -426,17 +362,19 @@ def _execute_before(verdict: Verdict | None, now: Micros) -> Micros | None:
     return None if seconds is None else Micros(now + seconds * MICROS)
 
 
-def _approval_wait(approval: Approval | None, now: Micros) -> tuple[Pending, ...]:
-    if approval is None:
-        return ()
-    return (Pending(reason=PendingReason.APPROVAL, since=now),)
+def approval_wait(approval: Approval, now: Micros) -> Pending:
+    """The request waits for votes, until the first deadline of the open step."""
+    return Pending(reason=PendingReason.APPROVAL, since=now, until=deadline(approval))
 
 
-def _request_approval(
+def approval_requested(
     request: MutationRequest, approval: Approval, now: Micros, execution: Execution | None = None
 ) -> Decision:
     """The open step asks its people."""
     facts = {"round": str(approval.round), "step": approval.plan.steps[approval.open_step].name}
+    until = deadline(approval)
+    if until is not None:
+        facts["until"] = str(until)
     return decide(
         Code.APPROVAL_REQUESTED,
         request,
@@ -444,27 +382,6 @@ def _request_approval(
         at=now,
         execution=execution,
         facts=facts,
-    )
-
-
-def _vote_facts(approval: Approval) -> dict[str, str]:
-    """Of the vote that was cast last."""
-    vote = approval.votes[-1]
-    return {
-        "person": vote.voter.person,
-        "round": str(vote.round),
-        "step": approval.plan.steps[vote.step].name,
-        "digest": vote.digest.hex(),
-    }
-
-
-def _rejection(voter: Identity, reason: Reason | None) -> Reason:
-    """Governor's own reason; the approver's code is a fact in it and can overwrite nothing."""
-    given = reason or Reason(code="")
-    return Reason(
-        code="APPROVER_REJECTED",
-        message=given.message,
-        metadata={"approver": voter.id, "code": given.code},
     )
 
 

@@ -24,6 +24,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     "CountRequests": _EVERYBODY,
     "Approve": frozenset({APPROVER}),
     "Reject": frozenset({APPROVER}),
+    "RevokeVote": frozenset({APPROVER}),
     "ResolvePending": frozenset({OPERATOR, ADMIN, CHECKER}),
     "Cancel": frozenset({SUBMITTER, OPERATOR, ADMIN}),
     "Supersede": frozenset({SUBMITTER}),

@@ -12,8 +12,10 @@ from governor.domain.request import MutationRequest, Status
 from governor.domain.resolution import CLEAN, Resolution, resolve
 from governor.domain.staleness import stale_before_claim
 from governor.domain.values import ExecutionId, Identity
+from governor.domain.voting import eligibility_lost
 from governor.domain.workflow import Advance, is_claimable, is_in_window, window_closed
 from governor.usecases.app import App
+from governor.usecases.eligibility import Electorate
 from governor.usecases.ports import Commit, Committed, ExecutionTrace, IdempotencyKey
 
 MICROS = 1_000_000
@@ -40,11 +42,22 @@ class Claims:
     ) -> Committed:
         """Resolves the version, where the host does not, and commits the claim.
 
-        The committed request is not EXECUTING when its version turned out to be stale, or its
-        maintenance window has closed. Raises StateBusy, Conflict, HostUnavailable, HostHeld,
+        The committed request is not EXECUTING when its version turned out to be stale, when its
+        maintenance window has closed, or when it has lost its approval: who voted is looked up
+        again. Raises StateBusy, Conflict, HostUnavailable, HostHeld, DirectoryUnavailable,
         IllegalTransition.
         """
         app = self._app
+        lost = self._eligibility_lost(request)
+        if lost is not None and lost.request.status is not Status.APPROVED:
+            return await app.store.commit(
+                Commit(requests=(lost.request,), decisions=lost.decisions, key=key)
+            )
+        if lost is not None:
+            committed = await app.store.commit(
+                Commit(requests=(lost.request,), decisions=lost.decisions)
+            )
+            request = committed.requests[0]
         capabilities = await app.standing.vouch()
         if (closed := self._window_closed(request)) is not None:
             return await app.store.commit(
@@ -100,6 +113,14 @@ class Claims:
         if request.status is not Status.APPROVED or is_in_window(request, now):
             return None
         return window_closed(request, now=now)
+
+    def _eligibility_lost(self, request: MutationRequest) -> Advance | None:
+        """Costs nothing where nobody has voted."""
+        approval = request.progress.approval
+        if approval is None or not approval.votes:
+            return None
+        electorate = Electorate(self._app, request.tenant)
+        return eligibility_lost(request, electorate=electorate, now=self._app.clock.now())
 
     def _claimed(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from governor.domain.errors import (
     Conflict,
+    DirectoryUnavailable,
     EtagMismatch,
     GovernorError,
     HostUnavailable,
@@ -17,7 +18,13 @@ from governor.usecases.app import App
 from governor.usecases.commands import etag_of
 from governor.usecases.ports import Committed, IdempotencyKey
 
-_NOT_FOR_WHAT_WAS_READ = (StoreUnavailable, HostUnavailable, Overloaded, RequestIdReused)
+_NOT_FOR_WHAT_WAS_READ = (
+    StoreUnavailable,
+    HostUnavailable,
+    DirectoryUnavailable,
+    Overloaded,
+    RequestIdReused,
+)
 """Refusals that do not depend on what a request looked like."""
 
 

@@ -1,4 +1,4 @@
-"""Trying again while the host or the store is away, until what must be done is done."""
+"""Trying again while host, store or directory are away, until what must be done is done."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -6,18 +6,23 @@ from typing import ParamSpec, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from governor.domain.errors import HostUnavailable, Overloaded, StoreUnavailable
+from governor.domain.errors import (
+    DirectoryUnavailable,
+    HostUnavailable,
+    Overloaded,
+    StoreUnavailable,
+)
 from governor.usecases.app import App
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_PASSING = (HostUnavailable, StoreUnavailable, Overloaded)
+_PASSING = (HostUnavailable, StoreUnavailable, DirectoryUnavailable, Overloaded)
 
 
 async def persistently(
     app: App, work: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
 ) -> _T:
-    """The result of `work(*args)`, however long host or store are away; other errors pass through.
+    """The result of `work(*args)`, however long one of them is away; other errors pass through.
 
     The pauses grow at random up to Limits.backoff_seconds_max. Only a cancellation ends it: work
     like this belongs to the execution manager, which cancels it when the server goes down.

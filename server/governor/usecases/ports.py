@@ -516,6 +516,12 @@ class Directory(Protocol):
         """The persons a target names in a tenant."""
         ...
 
+    def delegators(self, actor: str, tenant: str, at: Micros) -> tuple[Identity, ...]:
+        """Those who have a place in the tenant and in whose place the actor may vote there at that
+        time, each with what they hold themselves: what was delegated to them is not among it.
+        """
+        ...
+
 
 class Clock(Protocol):
     """Time as the sidecar sees it."""

@@ -1,6 +1,6 @@
 """Submit: ask for a mutation; what policy allows is approved and claimed in the same commit."""
 
-from governor.domain.approval import check_satisfiable
+from governor.domain.counting import check_satisfiable
 from governor.domain.digest import submission_fingerprint
 from governor.domain.errors import (
     DependencyFailed,

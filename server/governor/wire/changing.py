@@ -12,6 +12,7 @@ from governor.usecases import (
     execute,
     resolve,
     resolve_pending,
+    revoke_vote,
     submit,
     supersede,
     trust,
@@ -26,6 +27,7 @@ from governor.usecases.commands import (
     Execute,
     ResolveExecution,
     ResolvePending,
+    RevokeVote,
     Submit,
     Supersede,
     TrustHost,
@@ -98,6 +100,22 @@ async def reject(app: App, caller: Caller, request: wire.RejectRequest) -> wire.
         ),
     )
     return _changed(wire.RejectResponse(), changed)
+
+
+async def revoke(
+    app: App, caller: Caller, request: wire.RevokeVoteRequest
+) -> wire.RevokeVoteResponse:
+    changed = await revoke_vote.revoke_vote(
+        app,
+        caller,
+        RevokeVote(
+            request_id=request.request_id,
+            id=RequestId(request.id),
+            reason=values.reason(request.reason),
+            etag=request.etag,
+        ),
+    )
+    return _changed(wire.RevokeVoteResponse(), changed)
 
 
 async def resolve_pending_reason(
@@ -218,6 +236,7 @@ _Changed = TypeVar(
     "_Changed",
     wire.ApproveResponse,
     wire.RejectResponse,
+    wire.RevokeVoteResponse,
     wire.ResolvePendingResponse,
     wire.CancelResponse,
     wire.SupersedeResponse,

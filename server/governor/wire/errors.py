@@ -204,6 +204,11 @@ PUBLIC: Final[Mapping[type[GovernorError], Public]] = {
         reason=errors_pb2.ERROR_REASON_HOST_UNAVAILABLE,
         retry_seconds=1.0,
     ),
+    errors.DirectoryUnavailable: Public(
+        code=grpc.StatusCode.UNAVAILABLE,
+        reason=errors_pb2.ERROR_REASON_DIRECTORY_UNAVAILABLE,
+        retry_seconds=1.0,
+    ),
 }
 
 INTERNAL: Final = Public(code=grpc.StatusCode.INTERNAL, reason=errors_pb2.ERROR_REASON_INTERNAL)

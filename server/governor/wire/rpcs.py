@@ -45,6 +45,7 @@ CALLS: Final[Sequence[Unary]] = (
     Unary(name="CountRequests", request=wire.CountRequestsRequest, handle=reading.count_requests),
     Unary(name="Approve", request=wire.ApproveRequest, handle=changing.approve),
     Unary(name="Reject", request=wire.RejectRequest, handle=changing.reject),
+    Unary(name="RevokeVote", request=wire.RevokeVoteRequest, handle=changing.revoke),
     Unary(
         name="ResolvePending",
         request=wire.ResolvePendingRequest,

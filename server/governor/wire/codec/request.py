@@ -12,9 +12,9 @@ from governor.domain.approval import (
     Step,
     Target,
     Vote,
-    open_requirements,
 )
 from governor.domain.break_glass import Review
+from governor.domain.counting import open_requirements
 from governor.domain.digest import plan_digest
 from governor.domain.gates import Gate, Window
 from governor.domain.policy import Verdict
