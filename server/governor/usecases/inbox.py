@@ -7,7 +7,7 @@ from governor.domain.approval import Target
 from governor.domain.request import MutationRequest, Pending, PendingReason
 from governor.domain.values import Identity, Revision, TargetKind, Value
 from governor.domain.whom import who_can_act, who_reviews
-from governor.usecases.access import ADMIN, APPROVER, AUDITOR, OPERATOR, authorise
+from governor.usecases.access import ADMIN, APPROVER, AUDITOR, CHECKER, OPERATOR, authorise
 from governor.usecases.app import App
 from governor.usecases.commands import Caller
 from governor.usecases.ports import Cursor, RequestQuery
@@ -16,7 +16,7 @@ from governor.usecases.query import reach
 INBOX_PAGES_MAX: Final = 8
 """How many pages are read to fill one. Then a page is short, and says where the next goes on."""
 
-_RESOLVING: Final = frozenset({OPERATOR, ADMIN, "checker"})
+_RESOLVING: Final = frozenset({OPERATOR, ADMIN, CHECKER})
 _ROLES: Final[Mapping[PendingReason, frozenset[str]]] = {
     PendingReason.APPROVAL: frozenset({APPROVER}),
     PendingReason.EXTERNAL_CHECK: _RESOLVING,
@@ -43,7 +43,8 @@ async def waiting_for(app: App, caller: Caller, query: RequestQuery, min_revisio
     """
     await reach(app, Revision(min_revision))
     identity = authorise(app, caller, query.tenant, "ListRequests")
-    voices = (identity,)
+    delegators = app.directory.delegators(caller.actor, query.tenant, app.clock.now())
+    voices = (identity, *delegators)
     query = query.but(targets=targets_of(voices), not_of=identity.person)
     found: list[MutationRequest] = []
     for _ in range(INBOX_PAGES_MAX):
