@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,7 @@ from governor.domain.execution import ExecutionStatus
 from governor.domain.request import PendingReason, Status
 from governor.domain.values import Micros, RequestId, Revision
 from governor.storage import queries, sqlite
-from governor.storage.dialect import SqliteDialect
+from governor.storage.dialect import BulkRow, SqliteDialect, _SqliteBulk
 from governor.storage.entry_pages import entries
 from governor.storage.errors import (
     FileRefused,
@@ -42,7 +42,16 @@ from governor.storage.statements import Statements
 from governor.storage.transaction import Settlement, Transactions
 from governor.usecases.ports import Cursor, DecisionFilter, Due, ExecutionQuery, RequestQuery
 from tests.support.backends import WAIT_SECONDS_MAX, Backend, Opener, SqliteFolder
-from tests.support.builders import START, encode_entry, make_key, make_request, submission
+from tests.support.builders import (
+    START,
+    change,
+    encode_entry,
+    make_execution,
+    make_key,
+    make_request,
+    moved,
+    submission,
+)
 
 HOLDER = """
 import asyncio, sys
@@ -419,12 +428,48 @@ async def test_every_bulk_statement_looks_rows_up_and_scans_no_table(backend: Ba
         statements.keys,
         statements.update_requests,
         statements.update_executions,
+        statements.delete_waits,
     ):
-        row = (None,) * 7  # more columns than any of them has
+        row = (None,) * 9  # more columns than any of them has
         bulk.execute(cast("Connection", said), [row] * 3)
     for statement in said.statements:
         scanned = {step for step in plan_of(backend, statement) if step.startswith("SCAN")}
         assert scanned <= {"SCAN v", "SCAN 3 CONSTANT ROWS"}, statement
+
+
+async def test_a_request_that_never_waits_for_people_costs_no_statement_more(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whom a request waits for is looked at by those that wait, or did until now."""
+    said: list[str] = []
+    execute = _SqliteBulk.execute
+
+    def note(bulk: _SqliteBulk, connection: Connection, rows: Sequence[BulkRow]) -> None:
+        if rows:
+            said.append(bulk._texts[1])
+        execute(bulk, connection, rows)
+
+    def about_waits() -> int:
+        found = sum("request_waits" in one or "request_labels" in one for one in said)
+        said.clear()
+        return found
+
+    monkeypatch.setattr(_SqliteBulk, "execute", note)
+    store = await opened()
+    plain = (await store.commit(submission(make_request("plain")))).requests[0]
+    plain = (await store.commit(change(plain, make_execution(plain)))).requests[0]
+    await store.commit(change(moved(plain, Status.EXECUTED)))
+    assert said
+    assert about_waits() == 0
+    asked = make_request("asked", status=Status.PENDING, waits_for=(PendingReason.AUDIT,))
+    asked = (await store.commit(submission(asked))).requests[0]
+    assert about_waits() == 1
+    asked = (await store.commit(change(asked))).requests[0]
+    assert about_waits() == 2
+    asked = (await store.commit(change(moved(asked, Status.APPROVED)))).requests[0]
+    assert about_waits() == 1
+    await store.commit(change(moved(asked, Status.EXECUTED)))
+    assert about_waits() == 0
 
 
 def plan_of(backend: Backend, statement: str) -> list[str]:

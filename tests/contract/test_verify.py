@@ -1,16 +1,24 @@
 """Verification finds what was tampered with, names it, and goes on to the end."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from governor.domain.auditing import audited
 from governor.domain.decision import Code, decide
 from governor.domain.executing import claimed, in_doubt, not_applied, settled
-from governor.domain.execution import Applied, Outcome, Refused, VersionMismatch
+from governor.domain.execution import (
+    Applied,
+    Outcome,
+    Refused,
+    Severity,
+    SideEffect,
+    VersionMismatch,
+)
 from governor.domain.ledger import Checkpoint, Frontier, leaf_hash
 from governor.domain.policy import Effect, Verdict
-from governor.domain.request import MutationRequest, StaleStrategy, Status
+from governor.domain.request import MutationRequest, PendingReason, StaleStrategy, Status
 from governor.domain.values import (
     GOVERNOR,
     AuditId,
@@ -33,6 +41,7 @@ from tests.support.builders import (
     encode_entry,
     make_request,
     moved,
+    submission,
 )
 
 ALLOWED = Verdict(effect=Effect.ALLOW, rules=("all",))
@@ -65,12 +74,17 @@ async def submit(store: SqlStore, request: MutationRequest) -> MutationRequest:
 async def live(store: SqlStore) -> Checkpoint:
     """A store in which everything that can become of an execution has; its checkpoint."""
     outcomes: dict[str, Outcome] = {
-        "applied": Applied(resulting_version="8"),
+        "applied": Applied(
+            resulting_version="8", side_effects=(SideEffect(type="mail", severity=Severity.INFO),)
+        ),
         "refused": Refused(reason=Reason(code="NO")),
         "stale": VersionMismatch(current_version="9"),
     }
     for name in (*outcomes, "fenced", "doubted", "audited", "audited-not", "running"):
-        request = await submit(store, make_request(name, expected_version="7"))
+        said: dict[str, Any] = {"tags": ("blue",), "metadata": {"ticket": "1"}}
+        if name != "applied":
+            said = {}
+        request = await submit(store, make_request(name, expected_version="7", **said))
         claim = claimed(
             request,
             execution_id=ExecutionId(f"of-{name}"),
@@ -309,6 +323,21 @@ PROGRESS_OF_ANOTHER = """
             Fault.EXECUTION_MISFILED,
         ),
         ("DELETE FROM executions WHERE id = 'of-applied'", Fault.EXECUTION_MISSING),
+        ("UPDATE requests SET requester = 'bob' WHERE id = 'applied'", Fault.REQUEST_MISFILED),
+        ("UPDATE requests SET waits = TRUE WHERE id = 'applied'", Fault.REQUEST_MISFILED),
+        ("DELETE FROM request_tags WHERE request_id = 'applied'", Fault.REQUEST_UNLISTED),
+        (
+            "DELETE FROM request_labels WHERE request_id = 'applied' AND kind = 'SIDE_EFFECT'",
+            Fault.REQUEST_UNLISTED,
+        ),
+        (
+            "UPDATE request_labels SET label = 'ticket=2' WHERE kind = 'METADATA'",
+            Fault.REQUEST_UNLISTED,
+        ),
+        (
+            "INSERT INTO request_waits VALUES ('acme', 'ROLE:approver', 1, 'applied')",
+            Fault.REQUEST_LISTED,
+        ),
     ],
 )
 async def test_a_doctored_row_is_found(
@@ -322,6 +351,33 @@ async def test_a_doctored_row_is_found(
     assert fault in faults(findings)
     found = next(finding for finding in findings if finding.fault is fault)
     assert (found.request_id or found.execution_id or "").endswith("applied")
+
+
+async def test_a_list_that_holds_what_no_request_says_is_found(
+    store: SqlStore, backend: Backend
+) -> None:
+    await live(store)
+    await backend.run("INSERT INTO request_labels VALUES ('acme', 'METADATA', 'a=b', 1, 'applied')")
+    await backend.run("INSERT INTO request_tags VALUES ('acme', 'red', 1, 'applied')")
+    findings, _ = await examine(backend)
+    assert [(finding.fault, finding.detail) for finding in findings] == [
+        (Fault.REQUEST_LISTED, "1 of request_tags"),
+        (Fault.REQUEST_LISTED, "1 of request_labels"),
+    ]
+
+
+async def test_nobody_is_asked_for_in_vain_who_is_waited_for(
+    store: SqlStore, backend: Backend
+) -> None:
+    """Whom a request waits for can be gone from the lists that they look at."""
+    request = make_request("doubt", status=Status.PENDING, waits_for=(PendingReason.AUDIT,))
+    await store.commit(submission(request))
+    assert faults((await examine(backend))[0]) == set()
+    await backend.run("DELETE FROM request_waits WHERE target = 'ROLE:admin'")
+    findings, _ = await examine(backend)
+    assert [(finding.fault, finding.detail) for finding in findings] == [
+        (Fault.REQUEST_UNLISTED, "request_waits")
+    ]
 
 
 @pytest.mark.parametrize(

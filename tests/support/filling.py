@@ -108,7 +108,7 @@ def _request(number: int, chance: Random) -> MutationRequest:
         status=Status.PENDING if is_pending else pick(_ENDED),
         waits_for=(reason,) if is_pending else (),
         submitted_at=Micros(START + number * SECOND_US),
-        tags=tuple({f"tag-{int(chance.paretovariate(1)) % 200}" for _ in range(2)}),
+        tags=tuple(dict.fromkeys(_tag(chance) for _ in range(2))),
         metadata={"ticket": f"OPS-{number}", "team": f"team-{chance.randrange(40)}"},
     )
     context = RuntimeContext(
@@ -145,6 +145,11 @@ def _asked(targets: tuple[Target, ...]) -> Requirement:
 def _review(request: MutationRequest, chance: Random) -> Review:
     due_at = Micros(request.submitted_at + chance.randrange(90_000) * SECOND_US)
     return Review(reviewers=(chance.choice(_GROUPS),), due_at=due_at)
+
+
+def _tag(chance: Random) -> str:
+    """Few are on much, and many on little."""
+    return f"tag-{int(chance.paretovariate(1)) % 200}"
 
 
 def _effects(chance: Random) -> tuple[SideEffect, ...]:

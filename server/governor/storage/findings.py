@@ -46,6 +46,8 @@ class Fault(Enum):
     REQUEST_DIGEST = "the request's digest is not that of its last decision"
     REQUEST_STATUS = "the request's status is not that of its last decision"
     REQUEST_REVISION = "the request's revisions do not enclose its decisions"
+    REQUEST_UNLISTED = "the request is not found by something that it says"
+    REQUEST_LISTED = "requests are found by something that they do not say"
     EXECUTION_MISSING = "the ledger tells of an execution that is not there"
     EXECUTION_UNRECORDED = "the ledger does not tell of the execution"
     EXECUTION_UNREADABLE = "the execution's row cannot be read"

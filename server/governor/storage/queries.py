@@ -4,19 +4,26 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
+    Column,
     Row,
     ScalarSelect,
     Select,
+    Table,
+    and_,
     case,
     func,
     literal,
+    not_,
+    or_,
     select,
     text,
     tuple_,
     union_all,
+    values,
 )
 
 from governor.domain.decision import Category
+from governor.domain.execution import ExecutionStatus
 from governor.domain.request import TERMINAL, Status
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
 from governor.storage import rows, tables
@@ -192,6 +199,45 @@ def dependents(id: RequestId) -> Select[Any]:
             _requests.status.not_in(sorted(status.value for status in TERMINAL)),
         )
         .order_by(_requests.submitted_revision, _requests.id)
+    )
+
+
+def those_in(table: Table, wanted: Sequence[tuple[object, ...]]) -> Select[Any]:
+    """Which of these rows there are in a table that is all key: each is looked up, none is walked
+    past, which SQLite does when they are asked for with `IN`.
+    """
+    named = values(*(Column(c.name, c.type) for c in table.c), name="wanted").data(list(wanted))
+    these = named.cte()
+    same = (c == these.c[c.name] for c in table.c)
+    return select(*table.c).join_from(these, table, and_(*same))
+
+
+def waits_of_nobody() -> Select[Any]:
+    """What is left in the waits of requests that wait for nobody, or are not there."""
+    waits = tables.request_waits
+    return (
+        select(waits.c.request_id)
+        .distinct()
+        .outerjoin_from(waits, tables.requests, _requests.id == waits.c.request_id)
+        .where(or_(_requests.id.is_(None), not_(_requests.waits)))
+        .order_by(waits.c.request_id)
+    )
+
+
+def applied_executions(first: RequestId, last: RequestId) -> Select[Any]:
+    """What was applied for the requests from the first id to the last."""
+    return (
+        select(_executions.body)
+        .join_from(
+            tables.requests,
+            tables.executions,
+            and_(_executions.tenant == _requests.tenant, _executions.request_id == _requests.id),
+        )
+        .where(
+            _requests.id >= first,
+            _requests.id <= last,
+            _executions.status == ExecutionStatus.APPLIED.value,
+        )
     )
 
 

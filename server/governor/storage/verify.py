@@ -6,17 +6,19 @@ write the database can make the first three agree; only the last is out of their
 file is held against itself as well: hashes do not reach the pages of its indexes.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Column, Row, Select, Table, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from governor.domain.ledger import EMPTY_ROOT, Checkpoint
-from governor.domain.values import Value
+from governor.domain.request import MutationRequest
+from governor.domain.values import RequestId, Value
 from governor.storage import migrate, postgres, queries, rows, sqlite, tables
 from governor.storage.causes import Cause, cause_of
 from governor.storage.errors import NoSuchStore
@@ -34,8 +36,11 @@ from governor.storage.open import is_sqlite, only_our_words, parse
 from governor.storage.transaction import log_failure
 from governor.usecases.ports import Entry, Head
 
+_T = TypeVar("_T")
+
 _ENTRIES_PER_PAGE: Final = 1_000
 _REQUESTS_PER_PAGE: Final = 100  # with their payloads
+_ROWS_AT_ONCE: Final = 500  # of a list, each of them looked up by all that it holds
 _DAMAGES_MAX: Final = 100  # of the file; one that has so many is not looked at further
 _NO_DAMAGE: Final = ("ok", "*** in database main ***")
 
@@ -108,6 +113,7 @@ class _Verification:
             ("the file", self._check_file),
             ("the ledger", self._check_ledger),
             ("the requests", self._check_requests),
+            ("what requests are found by", self._check_lists),
             ("the executions", self._check_executions),
             ("what only the ledger tells of", self._check_missing),
             ("the host's standing", self._check_standing),
@@ -173,6 +179,60 @@ class _Verification:
                 for finding in check_request(row, told.get(row.id, ())):
                     yield finding
 
+    async def _check_lists(self) -> AsyncIterator[Finding]:
+        """That each request is found by all that it says, and no list holds anything else.
+
+        Whom a request waits for may be more than it says: a migration asks everybody of the open
+        step. None may be left of one that waits for nobody.
+        """
+        held: Counter[Table] = Counter()
+        async for page in self._pages(rows.LISTED_REQUEST, _REQUESTS_PER_PAGE):
+            for table, expected in (await self._said(page)).items():
+                found = await self._those_in(table, expected)
+                held[table] += len(found)
+                for row in sorted(expected - found):
+                    finding = Finding(fault=Fault.REQUEST_UNLISTED, detail=table.name)
+                    yield finding.but(request_id=RequestId(str(row[-1])))
+        for table in (tables.request_tags, tables.request_labels):
+            ((total,),) = await self._select(select(func.count()).select_from(table))
+            if total != held[table]:
+                detail = f"{total - held[table]} of {table.name}"
+                yield Finding(fault=Fault.REQUEST_LISTED, detail=detail)
+        for row in await self._select(queries.waits_of_nobody()):
+            finding = Finding(fault=Fault.REQUEST_LISTED, detail=tables.request_waits.name)
+            yield finding.but(request_id=row.request_id)
+
+    async def _said(self, page: Sequence[Row[Any]]) -> dict[Table, set[tuple[object, ...]]]:
+        """The rows by which the requests of a page are to be found."""
+        said: dict[Table, set[tuple[object, ...]]] = {
+            tables.request_tags: set(),
+            tables.request_labels: set(),
+            tables.request_waits: set(),
+        }
+        requests: dict[str, MutationRequest] = {}
+        for row in page:
+            with suppress(ValueError):  # which the requests' own check has found already
+                request = requests[row.id] = rows.listed_request(row)
+                said[tables.request_tags].update(rows.new_tags(request))
+                said[tables.request_labels].update(rows.new_labels(request))
+                said[tables.request_waits].update(rows.new_waits(request))
+        for row in await self._select(queries.applied_executions(page[0].id, page[-1].id)):
+            with suppress(ValueError, KeyError):  # which their own check will find
+                execution = rows.execution_of(row.body)
+                labels = rows.effect_labels(requests[execution.request_id], execution)
+                said[tables.request_labels].update(labels)
+        return said
+
+    async def _those_in(
+        self, table: Table, expected: Collection[tuple[object, ...]]
+    ) -> set[tuple[object, ...]]:
+        """Which of these rows the table holds."""
+        found: set[tuple[object, ...]] = set()
+        for some in batches(sorted(expected, key=str), _ROWS_AT_ONCE):
+            held = await self._select(queries.those_in(table, some))
+            found.update(tuple(row) for row in held)
+        return found
+
     async def _check_executions(self) -> AsyncIterator[Finding]:
         async for page in self._pages(rows.NEW_EXECUTION, _REQUESTS_PER_PAGE):
             self._executions += len(page)
@@ -229,6 +289,11 @@ class _Verification:
     async def _select(self, statement: Select[Any]) -> Sequence[Row[Any]]:
         found: Sequence[Row[Any]] = (await self._connection.execute(statement)).all()
         return found
+
+
+def batches(values: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """The values in order, at most so many at once."""
+    return (values[at : at + size] for at in range(0, len(values), size))
 
 
 def _untold(named: Column[Any], table: Table) -> Select[Any]:
