@@ -32,6 +32,7 @@ from governor.domain.request import Pending, PendingReason, Status
 from governor.domain.resolution import Resolution
 from governor.domain.staleness import revalidated, stale_before_claim
 from governor.domain.values import AuditId, ExecutionId, Identity, Reason, RequestId
+from governor.domain.waits import gates_wait
 from governor.domain.workflow import (
     Advance,
     canceled,
@@ -39,7 +40,6 @@ from governor.domain.workflow import (
     dependency_failed,
     execution_window_passed,
     expired,
-    gates_wait,
     reason_resolved,
     submitted,
     superseded,
