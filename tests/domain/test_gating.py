@@ -26,13 +26,8 @@ from governor.domain.request import (
 )
 from governor.domain.staleness import revalidated, stale_before_claim
 from governor.domain.values import GOVERNOR, Identity, Micros, Reason, RequestId, TargetKind
-from governor.domain.workflow import (
-    dependencies_ended,
-    is_claimable,
-    reason_resolved,
-    released,
-    window_closed,
-)
+from governor.domain.waits import is_claimable
+from governor.domain.workflow import dependencies_ended, reason_resolved, released, window_closed
 from tests.support.domain_builders import (
     ALLOWED,
     ANN,

@@ -35,6 +35,7 @@ from governor.domain.resolution import Resolution
 from governor.domain.staleness import revalidated, stale_before_claim
 from governor.domain.values import AuditId, ExecutionId, Identity, Reason, RequestId
 from governor.domain.voting import approval_lapsed, eligibility_lost, revoked, voted
+from governor.domain.waits import gates_wait
 from governor.domain.workflow import (
     Advance,
     canceled,
@@ -42,7 +43,6 @@ from governor.domain.workflow import (
     dependency_failed,
     execution_window_passed,
     expired,
-    gates_wait,
     reason_resolved,
     submitted,
     superseded,

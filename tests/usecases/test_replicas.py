@@ -8,6 +8,7 @@ import pytest
 
 from governor.domain.errors import EtagMismatch, IllegalTransition
 from governor.domain.execution import ExecutionStatus
+from governor.domain.policy import Effect, Rule
 from governor.domain.request import MutationRequest, PendingReason, Risk, Status
 from governor.domain.values import Micros, Revision
 from governor.usecases.app import Limits
@@ -16,14 +17,16 @@ from governor.usecases.ports import DecisionFilter
 from governor.usecases.query import get_request
 from governor.usecases.watch import stream_decisions, wait_request
 from tests.support.backends import WAIT_SECONDS_MAX, Backend
+from tests.support.domain_builders import CHECK
 from tests.support.governed import Governed, caller
 from tests.support.invariants import check_everything
-from tests.support.people import ANN, AUDREY, BOB, OTTO, RITA, TENANT
+from tests.support.people import ANN, AUDREY, BOB, OTTO, RITA, TENANT, reviewed
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.scripted_host import Kind, Loss, ScriptedHost
 
 __all__ = ["postgres_server"]  # a fixture: found here by its name
 
+ASKS = Rule(id="asks", effect=Effect.DEFER, gates=(CHECK.but(called=True),))
 LIMITS = Limits(request_lifetime_seconds=600.0)
 
 
@@ -250,6 +253,41 @@ async def test_whatever_stage_a_dead_replicas_requests_were_in_they_go_on_at_ano
     await b.approve(ANN, first)
     await becomes(b, dependent, Status.EXECUTED)
     assert len(b.host.effects) == 4
+    await check_everything(b)
+
+
+async def test_a_check_that_a_dead_replica_was_asking_for_is_asked_for_by_another(
+    a: Governed, b: Governed, backend: Backend
+) -> None:
+    for one in (a, b):
+        one.policy.rules = (ASKS,)
+    a.checks.is_open.clear()
+    submitted = await a.submit()
+    await comes_true(lambda: len(a.checks.asked) == 1)
+    await a.freeze()
+    await expire_lease_of_the_older(backend)
+    assert await b.adoption.adopt() == 1
+    await comes_true(lambda: len(b.checks.asked) == 2)
+    b.checks.is_open.set()
+    settled = await becomes(b, submitted, Status.EXECUTED)
+    assert (await b.history(settled)).count("CHECK passed") == 1
+    await check_everything(b)
+
+
+async def test_a_check_is_asked_for_by_whoever_wrote_last_and_recorded_once(
+    a: Governed, b: Governed
+) -> None:
+    for one in (a, b):
+        one.policy.rules = (ASKS.but(steps=(reviewed(1),)),)
+    a.checks.is_open.clear()
+    submitted = await a.submit()
+    await comes_true(lambda: len(a.checks.asked) == 1)
+    await b.approve(ANN, submitted)
+    await comes_true(lambda: len(b.checks.asked) == 2)
+    a.checks.is_open.set()
+    settled = await becomes(b, submitted, Status.EXECUTED)
+    await comes_true(lambda: a.checking.waiting == b.checking.waiting == 0)
+    assert (await b.history(settled)).count("CHECK passed") == 1
     await check_everything(b)
 
 

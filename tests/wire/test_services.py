@@ -12,13 +12,15 @@ from google.protobuf.message import Message
 
 from governance.v1 import execution_pb2, host_pb2, mutation_pb2, request_pb2
 from governance.v1 import governance_service_pb2 as wire
+from governor.domain.policy import Effect, Rule
 from governor.domain.values import Micros, Revision
 from governor.usecases.access import APPROVER
 from governor.usecases.app import App
 from governor.wire import reading
 from governor.wire.identity import ACTOR_KEY
 from governor.wire.rpcs import CALLS, STREAMS
-from tests.support.people import ANN, AUDREY, BOB, OTTO, RITA, TENANT, PlainDirectory
+from tests.support.domain_builders import CHECK, LOOK
+from tests.support.people import ANN, AUDREY, BOB, OTTO, RITA, TENANT, PlainDirectory, PlainPolicy
 from tests.support.scripted_host import AT_MOST_ONCE, COMPARING, Loss, ScriptedHost
 from tests.wire.application import application
 from tests.wire.serving import Served, Told, serving, told
@@ -195,6 +197,38 @@ async def test_a_vote_in_anothers_place_shows_both(tmp_path: Path) -> None:
     assert (vote.actor.id, vote.on_behalf_of) == ("dan", ANN)
     assert vote.plan_digest == waiting.approval.plan_digest
     assert refused.info.reason == "NOT_ELIGIBLE"
+
+
+@pytest.mark.parametrize("passed", [True, False])
+async def test_what_policy_put_in_the_way_is_answered(tmp_path: Path, *, passed: bool) -> None:
+    async with governor(tmp_path) as sidecar:
+        assert isinstance(sidecar.app.policy, PlainPolicy)
+        sidecar.app.policy.rules = (Rule(id="gated", effect=Effect.DEFER, gates=(CHECK, LOOK)),)
+        waiting = await sidecar.submit()
+        resolve = wire.ResolvePendingRequest(
+            request_id="r-1",
+            id=waiting.id,
+            request_digest=waiting.request_digest,
+            reason=request_pb2.PENDING_REASON_EXTERNAL_CHECK,
+            name=CHECK.name,
+            outcome=wire.PENDING_OUTCOME_PASSED if passed else wire.PENDING_OUTCOME_FAILED,
+            finding=mutation_pb2.Reason(code="SEEN", message="by hand"),
+        )
+        response = await sidecar.call("ResolvePending", resolve, OTTO)
+        again = resolve.__class__()
+        again.CopyFrom(resolve)
+        again.request_id = "r-2"
+        refused = await sidecar.refused("ResolvePending", again, OTTO)
+    assert [gate.name for gate in waiting.verdict.gates] == [CHECK.name, LOOK.name]
+    assert response.revision == response.request.revision
+    if passed:
+        assert [pending.name for pending in response.request.pending] == [LOOK.name]
+        assert refused.info.reason == "NOT_WAITING"
+        assert dict(refused.info.metadata) == {"reason": "EXTERNAL_CHECK", "name": CHECK.name}
+    else:
+        assert response.request.status == request_pb2.REQUEST_STATUS_REJECTED
+        assert response.request.status_reason.metadata["code"] == "SEEN"
+        assert refused.info.reason == "ILLEGAL_TRANSITION"
 
 
 async def test_a_request_is_withdrawn(tmp_path: Path) -> None:

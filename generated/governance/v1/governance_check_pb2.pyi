@@ -32,7 +32,9 @@ class _CheckOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckOut
     CHECK_OUTCOME_FAILED: _CheckOutcome.ValueType  # 2
     """The request does not pass and becomes REJECTED."""
     CHECK_OUTCOME_LATER: _CheckOutcome.ValueType  # 3
-    """The answer comes later, by ResolvePending; Governor does not ask again."""
+    """The answer comes later, by ResolvePending; Governor does not ask again, but for once after a
+    restart.
+    """
 
 class CheckOutcome(_CheckOutcome, metaclass=_CheckOutcomeEnumTypeWrapper):
     """CheckOutcome is the answer to a check."""
@@ -44,7 +46,9 @@ CHECK_OUTCOME_PASSED: CheckOutcome.ValueType  # 1
 CHECK_OUTCOME_FAILED: CheckOutcome.ValueType  # 2
 """The request does not pass and becomes REJECTED."""
 CHECK_OUTCOME_LATER: CheckOutcome.ValueType  # 3
-"""The answer comes later, by ResolvePending; Governor does not ask again."""
+"""The answer comes later, by ResolvePending; Governor does not ask again, but for once after a
+restart.
+"""
 Global___CheckOutcome: _TypeAlias = CheckOutcome  # noqa: Y015
 
 @_typing.final

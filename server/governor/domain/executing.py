@@ -34,7 +34,8 @@ from governor.domain.values import (
     Reason,
     Value,
 )
-from governor.domain.workflow import Advance, advance, is_claimable, standing
+from governor.domain.waits import is_claimable
+from governor.domain.workflow import Advance, advance, standing
 
 
 class Progression(Value, frozen=True, kw_only=True):

@@ -17,16 +17,8 @@ from governor.domain.policy import Effect, Verdict
 from governor.domain.request import MutationRequest, Pending, PendingReason, Status
 from governor.domain.resolution import Resolution, stale
 from governor.domain.values import GOVERNOR, Micros, Reason
-from governor.domain.workflow import (
-    Advance,
-    advance,
-    approval_wait,
-    ended,
-    gates_wait,
-    released,
-    standing,
-    verdict_decision,
-)
+from governor.domain.waits import approval_wait, gates_wait
+from governor.domain.workflow import Advance, advance, ended, released, standing, verdict_decision
 
 RESOLUTION_CODES = {
     Resolution.VALIDATED: Code.VERSION_VALIDATED,

@@ -23,11 +23,11 @@ from governor.domain.errors import IllegalTransition, NotEligible, NoVote
 from governor.domain.lifecycle import Trigger, check
 from governor.domain.request import MutationRequest, Pending, PendingReason
 from governor.domain.values import GOVERNOR, Identity, Micros, Reason
+from governor.domain.waits import approval_wait
 from governor.domain.workflow import (
     Advance,
     advance,
     approval_requested,
-    approval_wait,
     ended,
     released,
 )

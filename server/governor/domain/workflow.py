@@ -5,7 +5,7 @@ decisions that say so. The status moves through the transition table alone; an e
 not know raises IllegalTransition and nothing has happened.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from governor.domain.approval import Approval
@@ -14,7 +14,6 @@ from governor.domain.decision import Code, Decision, decide
 from governor.domain.digest import request_digest
 from governor.domain.errors import IllegalTransition
 from governor.domain.execution import Execution
-from governor.domain.gates import DEPENDENCY_REVIEW, Gate
 from governor.domain.lifecycle import Trigger, check
 from governor.domain.policy import Effect, Verdict
 from governor.domain.request import (
@@ -26,9 +25,15 @@ from governor.domain.request import (
     Status,
 )
 from governor.domain.values import GOVERNOR, Identity, Micros, Reason, RequestId, Value
-from governor.domain.windows import is_open, next_opening
-
-MICROS = 1_000_000
+from governor.domain.waits import (
+    approval_wait,
+    dependency_review,
+    execute_before_of,
+    gates_wait,
+    scheduled,
+    window_wait,
+)
+from governor.domain.windows import is_open
 
 _VERDICT_CODES = {
     Effect.ALLOW: Code.POLICY_ALLOWED,
@@ -80,9 +85,9 @@ def submitted(
             if verdict.plan is not None:
                 approval = Approval(plan=verdict.plan, step_opened_at=now)
             votes = (approval_wait(approval, now),) if approval is not None else ()
-            pending = _scheduled(verdict, (*votes, *waits, *gates_wait(verdict.gates, now)), now)
+            pending = scheduled(verdict, (*votes, *waits, *gates_wait(verdict.gates, now)), now)
             trigger = Trigger.MUST_WAIT if pending else Trigger.POLICY_ALLOWED
-            execute_before = None if pending else _execute_before(verdict, now)
+            execute_before = None if pending else execute_before_of(verdict, now)
             after = advance(
                 created,
                 trigger,
@@ -133,14 +138,6 @@ def dependencies_ended(
     return released(request, PendingReason.DEPENDENCY, now=now, added=added, facts=facts)
 
 
-def dependency_review(failed: Mapping[RequestId, Status], now: Micros) -> Pending:
-    """A person says whether to go on without what was to be executed first."""
-    detail = ", ".join(f"{id} ended as {status}" for id, status in failed.items())
-    return Pending(
-        reason=PendingReason.MANUAL_REVIEW, since=now, detail=detail, name=DEPENDENCY_REVIEW
-    )
-
-
 def dependency_failed(
     request: MutationRequest, *, on: RequestId, status: Status, now: Micros
 ) -> Advance:
@@ -187,26 +184,10 @@ def execution_window_passed(request: MutationRequest, *, now: Micros) -> Advance
 
 def window_closed(request: MutationRequest, *, now: Micros) -> Advance:
     """It is its turn, but its maintenance window has closed: it waits for the next one."""
-    wait = _window_wait(request.progress.verdict, now)
+    wait = window_wait(request.progress.verdict, now)
     after = advance(request, Trigger.WINDOW_CLOSED, now, pending=(wait,), execute_before=None)
     reason = Reason(code="WINDOW_CLOSED", message=wait.detail)
     return Advance(request=after, decisions=standing(after, now, reason=reason))
-
-
-def is_claimable(request: MutationRequest, now: Micros) -> bool:
-    """Whether time lets an approved request be claimed at this moment."""
-    progress = request.progress
-    return (
-        now < request.expires_at
-        and (progress.execute_before is None or now < progress.execute_before)
-        and is_in_window(request, now)
-    )
-
-
-def is_in_window(request: MutationRequest, now: Micros) -> bool:
-    """Whether it may be executed at this moment, as far as maintenance windows go."""
-    verdict = request.progress.verdict
-    return verdict is None or is_open(verdict.windows, now)
 
 
 def released(
@@ -232,11 +213,11 @@ def released(
     changed = request.progress.but(**changes)
     left = (*(one for one in pending if one not in gone), *added)
     if not left and changed.verdict is not None and not is_open(changed.verdict.windows, now):
-        left = (_window_wait(changed.verdict, now),)
+        left = (window_wait(changed.verdict, now),)
     if left:
         after = advance(request, Trigger.REASON_RESOLVED, now, pending=left, **changes)
     else:
-        before = _execute_before(changed.verdict, now)
+        before = execute_before_of(changed.verdict, now)
         after = advance(
             request,
             Trigger.LAST_REASON_RESOLVED,
@@ -250,24 +231,6 @@ def released(
     return Advance(
         request=after,
         decisions=(decide(code, after, actor=actor, at=now, facts=said | _waits(after)),),
-    )
-
-
-def gates_wait(gates: Iterable[Gate], now: Micros) -> tuple[Pending, ...]:
-    """What a request waits for because of these gates, from now on."""
-    return tuple(
-        Pending(
-            reason=PendingReason(gate.reason),
-            since=now,
-            until=(
-                Micros(now + gate.timeout_seconds * MICROS)
-                if gate.timeout_seconds is not None
-                else None
-            ),
-            detail=gate.detail,
-            name=gate.name,
-        )
-        for gate in gates
     )
 
 
@@ -332,39 +295,6 @@ def verdict_decision(request: MutationRequest, verdict: Verdict, now: Micros) ->
         reason=verdict.reason,
         facts={"rules": ",".join(verdict.rules), "policy_sha256": verdict.policy_sha256.hex()},
     )
-
-
-def _scheduled(verdict: Verdict, pending: tuple[Pending, ...], now: Micros) -> tuple[Pending, ...]:
-    """What a new request waits for, its schedule moved to the next of its windows."""
-    if not verdict.windows:
-        return pending
-    schedule = next((one for one in pending if one.reason is PendingReason.SCHEDULE), None)
-    asked = schedule.until if schedule is not None else None
-    begin = max(now, asked or now)
-    if is_open(verdict.windows, begin):
-        return pending
-    others = (one for one in pending if one is not schedule)
-    return (*others, _window_wait(verdict, begin).but(since=now))
-
-
-def _window_wait(verdict: Verdict | None, now: Micros) -> Pending:
-    windows = verdict.windows if verdict is not None else ()
-    return Pending(
-        reason=PendingReason.SCHEDULE,
-        since=now,
-        until=next_opening(windows, now),
-        detail="opens: " + ", ".join(window.name for window in windows),
-    )
-
-
-def _execute_before(verdict: Verdict | None, now: Micros) -> Micros | None:
-    seconds = verdict.execution_window_seconds if verdict is not None else None
-    return None if seconds is None else Micros(now + seconds * MICROS)
-
-
-def approval_wait(approval: Approval, now: Micros) -> Pending:
-    """The request waits for votes, until the first deadline of the open step."""
-    return Pending(reason=PendingReason.APPROVAL, since=now, until=deadline(approval))
 
 
 def approval_requested(

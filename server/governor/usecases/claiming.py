@@ -13,7 +13,8 @@ from governor.domain.resolution import CLEAN, Resolution, resolve
 from governor.domain.staleness import stale_before_claim
 from governor.domain.values import ExecutionId, Identity
 from governor.domain.voting import eligibility_lost
-from governor.domain.workflow import Advance, is_claimable, is_in_window, window_closed
+from governor.domain.waits import is_claimable, is_in_window
+from governor.domain.workflow import Advance, window_closed
 from governor.usecases.app import App
 from governor.usecases.eligibility import Electorate
 from governor.usecases.ports import Commit, Committed, ExecutionTrace, IdempotencyKey

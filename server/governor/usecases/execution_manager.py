@@ -26,7 +26,7 @@ from governor.domain.execution import ACTIVE, Execution, ExecutionStatus
 from governor.domain.lifecycle import Trigger
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Slot, Status
 from governor.domain.values import GOVERNOR, ExecutionId, Identity, RequestId
-from governor.domain.workflow import is_claimable
+from governor.domain.waits import is_claimable
 from governor.usecases.app import App
 from governor.usecases.claiming import Claims
 from governor.usecases.patience import persistently

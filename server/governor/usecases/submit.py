@@ -19,7 +19,8 @@ from governor.domain.request import (
     Status,
 )
 from governor.domain.values import Identity, Micros, RequestId, Revision, Value
-from governor.domain.workflow import Advance, dependency_review, submitted
+from governor.domain.waits import dependency_review
+from governor.domain.workflow import Advance, submitted
 from governor.usecases.access import authorise
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, Submit, Submitted
