@@ -131,8 +131,8 @@ index named here.
 
 The figures are medians of 15, warm, with one reader and nobody writing, on a small virtual machine
 (2 cores) whose processor and disk are shared with others. **Read them against each other:** another
-run differs by half. A tenth of the requests are those of other tenants; one in twenty is pending, one
-in ten has a vote, a fifth of those that were executed had side effects.
+run differs by half. A tenth of the requests are those of other tenants; one in twenty is pending,
+one in ten has a vote, a fifth of those that were executed had side effects.
 """
 
 

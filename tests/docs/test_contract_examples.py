@@ -5,11 +5,19 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
-from governance.v1 import errors_pb2, governance_service_pb2
-from governor.domain.digest import HEADER, canonical_form, request_digest
+from governance.v1 import errors_pb2, governance_service_pb2, request_pb2
+from governor.domain.approval import Plan, Requirement, Step, Target
+from governor.domain.digest import (
+    HEADER,
+    PLAN_HEADER,
+    canonical_form,
+    canonical_plan,
+    plan_digest,
+    request_digest,
+)
 from governor.domain.request import Content, DependencyFailure
 from governor.domain.values import RequestId
-from governor.wire.codec import submission
+from governor.wire.codec import enums, submission
 from governor.wire.errors import INTERNAL, PUBLIC, reason_name
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "contract.md"
@@ -69,6 +77,53 @@ def test_the_fields_are_listed_in_the_order_they_are_hashed() -> None:
 
 def test_the_header_is_quoted_as_it_is_hashed() -> None:
     assert f"`{HEADER.decode().strip()}`" in CONTRACT.read_text()
+
+
+def example_plan() -> tuple[Plan, int]:
+    message = json_format.Parse(example("plan"), request_pb2.Approval())
+    steps = tuple(
+        Step(
+            name=step.name,
+            mode=enums.STEP_MODE.to_domain[step.mode],
+            requirements=tuple(
+                Requirement(
+                    id=item.id,
+                    targets=tuple(
+                        Target(kind=enums.TARGET_KIND.to_domain[one.kind], name=one.name)
+                        for one in item.targets
+                    ),
+                    quorum=item.quorum,
+                    meaning=enums.VOTE_KIND.to_domain[item.meaning],
+                    rejections=item.rejections,
+                    deadline_seconds=item.deadline.seconds if item.HasField("deadline") else None,
+                )
+                for item in step.requirements
+            ),
+        )
+        for step in message.steps
+    )
+    return Plan(steps=steps, repeat_voters=message.repeat_voters), message.round
+
+
+def test_the_plan_is_hashed_as_the_bytes_that_are_shown_and_has_the_digest_that_is_shown() -> None:
+    plan, round_number = example_plan()
+    assert canonical_plan(plan, round_number) == example("canonical-plan").encode()
+    assert plan_digest(plan, round_number).hex() == example("plan-digest").strip()
+
+
+def test_the_lines_of_a_plan_are_listed_in_the_order_they_are_hashed() -> None:
+    text = CONTRACT.read_text()
+    table = text[text.index("| lines, in order |") : text.index("An example of a plan.")]
+    listed = re.findall(
+        r"`(\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines()[2:-1])
+    )
+    plan, _ = example_plan()
+    whole = plan.but(steps=plan.steps[1:])
+    assert listed == list(dict.fromkeys(names_in(canonical_plan(whole, 1))))
+
+
+def test_the_header_of_a_plan_is_quoted_as_it_is_hashed() -> None:
+    assert f"`{PLAN_HEADER.strip()}`" in CONTRACT.read_text()
 
 
 def test_every_reason_is_explained() -> None:

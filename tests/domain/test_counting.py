@@ -18,7 +18,7 @@ from governor.domain.approval import (
     Vote,
     VoteKind,
 )
-from governor.domain.ballots import cast, lapsed, recounted, taken_back, taken_out
+from governor.domain.ballots import VOTES_MAX, cast, lapsed, recounted, taken_back, taken_out
 from governor.domain.counting import (
     bears_on,
     check_satisfiable,
@@ -30,7 +30,13 @@ from governor.domain.counting import (
     steps_filled,
 )
 from governor.domain.digest import plan_digest
-from governor.domain.errors import NotEligible, NoVote, PlanMismatch, UnsatisfiableApproval
+from governor.domain.errors import (
+    NotEligible,
+    NoVote,
+    Overloaded,
+    PlanMismatch,
+    UnsatisfiableApproval,
+)
 from governor.domain.values import Identity
 from tests.support.domain_builders import T0, actor_target, later, person, plan, requirement, step
 
@@ -425,6 +431,15 @@ def test_a_step_that_nothing_was_taken_from_keeps_its_clock() -> None:
     asked = opened(step("s", requirement("two", ann, bob, quorum=2).but(deadline_seconds=9)))
     left, _ = taken_back(voted(asked, ANN), ANN, later(7))
     assert deadline(recounted(left, later(7))) == later(9)
+
+
+def test_votes_that_are_given_and_taken_back_without_end_come_to_one() -> None:
+    asked = opened(step("s", requirement("two", ann, bob, quorum=2)))
+    once, _ = taken_back(voted(asked, ANN), ANN, T0)
+    full = once.but(votes=once.votes * VOTES_MAX)
+    with pytest.raises(Overloaded):
+        voted(full, ANN)
+    assert voted(full.but(votes=full.votes[1:]), ANN).current_votes()
 
 
 # ---------------------------------------------------------------- rejections

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import assert_never
 
 import pytest
@@ -37,7 +37,7 @@ from governor.domain.request import MutationRequest, Pending, PendingReason, Sta
 from governor.domain.resolution import resolve
 from governor.domain.staleness import revalidated, stale_before_claim
 from governor.domain.values import AuditId, ExecutionId, Identity, Micros, Reason, RequestId
-from governor.domain.voting import voted
+from governor.domain.voting import revoked, voted
 from governor.domain.workflow import (
     Advance,
     canceled,
@@ -81,6 +81,8 @@ VOTERS = (
     person("rita-robot", alias_of="rita"),
 )
 
+EVERYBODY = frozenset(voter.person for voter in VOTERS) - {"rita"}
+
 # Plans as the model reads them: per step, per requirement, whom it asks and how many of them.
 ModelPlan = tuple[tuple[tuple[frozenset[str], int], ...], ...]
 PLANS: tuple[ModelPlan, ...] = (
@@ -90,6 +92,10 @@ PLANS: tuple[ModelPlan, ...] = (
     (
         ((frozenset({"ann", "bob"}), 1),),
         ((frozenset({"bob", "carol", "dave"}), 2),),
+    ),
+    (
+        ((frozenset({"ann", "bob", "carol"}), 1),),
+        ((frozenset({"ann"}), 1), (frozenset({"ann", "carol", "dave"}), 1)),
     ),
 )
 
@@ -109,13 +115,28 @@ def plan_of(asked: ModelPlan) -> Plan:
     )
 
 
-def is_filled(requirements: tuple[tuple[frozenset[str], int], ...], people: list[str]) -> bool:
+Places = list[frozenset[str]]
+
+
+def is_seated(places: Places) -> bool:
     """Whether different people fill every place, by trying every way to seat them."""
-    places = [names for names, many in requirements for _ in range(many)]
+    people = sorted(frozenset[str]().union(*places))
     return any(
         all(name in place for name, place in zip(seating, places, strict=True))
         for seating in permutations(people, len(places))
     )
+
+
+def places_of(
+    asked: ModelPlan, steps: range, there: Callable[[int], frozenset[str]]
+) -> list[frozenset[str]]:
+    """The places of these steps, each with those of its people who are there."""
+    return [
+        names & there(number)
+        for number in steps
+        for names, many in asked[number]
+        for _ in range(many)
+    ]
 
 
 # ---------------------------------------------------------------- the model
@@ -176,34 +197,80 @@ class Model:
             return self.asking_again(self.asked, version)
         return replace(self, status="PENDING", waits=frozenset({"REVALIDATION"}))
 
+    def in_step(self, number: int) -> frozenset[str]:
+        return frozenset(who for who, where in self.voted if where == number)
+
+    def filled(self) -> int:
+        """How many steps the votes fill, from the first one on, each person counting once."""
+        assert self.asked is not None
+        for count in range(len(self.asked), 0, -1):
+            if is_seated(places_of(self.asked, range(count), self.in_step)):
+                return count
+        return 0
+
+    def places_filled(self) -> int:
+        """How many places of the open step are filled at best, beside all those before it."""
+        assert self.asked is not None
+        before = places_of(self.asked, range(self.step), self.in_step)
+        here = places_of(self.asked, range(self.step, self.step + 1), self.in_step)
+        return max(
+            len(some)
+            for count in range(len(here) + 1)
+            for some in combinations(here, count)
+            if is_seated([*before, *some])
+        )
+
+    def can_go_on(self) -> bool:
+        """Whether the people there could fill the rest, if the open step used up its voters."""
+        assert self.asked is not None
+        spent = self.in_step(self.step)
+
+        def there(number: int) -> frozenset[str]:
+            if number < self.step:
+                return self.in_step(number)
+            everybody = EVERYBODY if number == self.step else EVERYBODY - spent
+            return everybody | (self.in_step(number) - (spent if number > self.step else set()))
+
+        return is_seated(places_of(self.asked, range(len(self.asked)), there))
+
     def voted_by(self, name: str, kind: VoteKind) -> "Model | None":
         if not self.is_pending or "APPROVAL" not in self.waits or self.asked is None:
             return None
         is_asked = any(name in names for names, _ in self.asked[self.step])
-        if name == "rita" or not is_asked or any(who == name for who, _ in self.voted):
+        if name == "rita" or not is_asked or name in self.in_step(self.step):
             return None
         if kind is VoteKind.REJECT:
-            return self.ended("REJECTED")
+            without = replace(self, voted=tuple(vote for vote in self.voted if vote[0] != name))
+            is_needed = without.filled() < self.step
+            speaks_later = any(who == name and where > self.step for who, where in self.voted)
+            return None if is_needed or speaks_later else self.ended("REJECTED")
         after = replace(self, voted=(*self.voted, (name, self.step)))
-        people = [who for who, where in after.voted if where == self.step]
-        if is_filled(self.asked[self.step], people):
-            after = replace(after, step=self.step + 1)
-        return after.without("APPROVAL") if after.step == len(self.asked) else after
+        if after.places_filled() <= self.places_filled():
+            return None
+        after = replace(after, step=after.filled())
+        if after.step == len(self.asked):
+            return after.without("APPROVAL")
+        return None if self.can_go_on() and not after.can_go_on() else after
+
+    def taken_back_by(self, name: str) -> "Model | None":
+        if not (self.is_pending or self.status == "APPROVED") or self.asked is None:
+            return None
+        theirs = [place for place, (who, _) in enumerate(self.voted) if who == name]
+        if not theirs:
+            return None
+        left = (*self.voted[: theirs[-1]], *self.voted[theirs[-1] + 1 :])
+        after = replace(self, voted=left)
+        after = replace(after, step=after.filled())
+        if after.step == len(self.asked):
+            return after
+        return replace(after, status="PENDING", waits=after.waits | {"APPROVAL"})
 
     @property
     def is_consented(self) -> bool:
         """Whether different people, none of them the requester, fill every step that was asked."""
         if self.asked is None:
             return True
-        names = [name for name, _ in self.voted]
-        return (
-            "rita" not in names
-            and len(set(names)) == len(names)
-            and all(
-                is_filled(requirements, [who for who, where in self.voted if where == place])
-                for place, requirements in enumerate(self.asked)
-            )
-        )
+        return "rita" not in {name for name, _ in self.voted} and self.filled() == len(self.asked)
 
 
 # ---------------------------------------------------------------- the machine
@@ -390,6 +457,16 @@ class Lives(RuleBasedStateMachine):
                 reason=None,
             ),
             self.model.voted_by(voter.person, kind),
+        )
+
+    @precondition(lambda self: bool(self.model.voted))
+    @rule(voter=st.sampled_from(VOTERS))
+    def take_it_back(self, voter: Identity) -> None:
+        self.happens(
+            lambda: revoked(
+                self.alive, actor=voter, reason=Reason(code="ON_SECOND_THOUGHT"), now=self.now
+            ),
+            self.model.taken_back_by(voter.person),
         )
 
     def vote_on_another_content(self, voter: Identity, kind: VoteKind, version: str | None) -> None:
@@ -632,6 +709,7 @@ class Lives(RuleBasedStateMachine):
         events: dict[str, Callable[[], None]] = {
             "submit once more": lambda: self.submit_once_more(draw(SUBMISSIONS), draw(WAITS)),
             "vote": lambda: self.vote(draw(st.sampled_from(VOTERS)), draw(KINDS)),
+            "take a vote back": lambda: self.take_it_back(draw(st.sampled_from(VOTERS))),
             "vote on another content": lambda: self.vote_on_another_content(
                 draw(st.sampled_from(VOTERS)), draw(KINDS), draw(EXPECTED)
             ),
@@ -663,8 +741,8 @@ class Lives(RuleBasedStateMachine):
         if approval is None:
             return
         assert approval.is_satisfied
-        people = [vote.voter.person for vote in approval.current_votes()]
-        assert self.request.requester not in people
+        people = [(vote.voter.person, vote.step) for vote in approval.current_votes()]
+        assert self.request.requester not in {person for person, _ in people}
         assert len(people) == len(set(people))
         assert {vote.kind for vote in approval.current_votes()} == {VoteKind.APPROVE}
 

@@ -227,10 +227,12 @@ MUTANTS = (
     Mutant(
         name="a delegate keeps their own voice",
         why="one person would count twice, once in another's place",
-        file="server/governor/domain/approval.py",
-        old="        return frozenset((self.voter.person, self.on_behalf_of.person))\n",
-        new="        return frozenset((self.on_behalf_of.person,))\n",
-        caught_by=in_file("tests/usecases/test_delegation.py", "test_both_have_had_their_say"),
+        file="server/governor/domain/counting.py",
+        old="            if vote.on_behalf_of is not None:\n",
+        new="            if vote.on_behalf_of is not None and self._repeat:\n",
+        caught_by=in_file(
+            "tests/usecases/test_delegation.py", "test_two_steps_do_not_count_one_voice_twice"
+        ),
     ),
     Mutant(
         name="acknowledged before it is on disk",

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
+from governor.domain.counting import steps_filled
 from governor.domain.decision import Category, Code, Decision
-from governor.domain.digest import request_digest
+from governor.domain.digest import plan_digest, request_digest
 from governor.domain.execution import Execution, ExecutionStatus
 from governor.domain.ledger import leaf_hash, root_over
 from governor.domain.lifecycle import TRANSITIONS
@@ -148,15 +149,24 @@ def _check_order(request: MutationRequest, decisions: list[Decision]) -> None:
 
 
 def check_votes(request: MutationRequest) -> None:
-    """Nobody counts for their own request, and nobody twice; all current votes saw this digest."""
+    """Nobody counts for their own request, and nobody twice; all votes that count saw this digest
+    and this plan; and what was approved by people is what the votes fill.
+    """
     approval = request.progress.approval
     if approval is None:
         return
-    voters = [vote.voter.person for vote in approval.current_votes()]
-    assert request.requester not in voters, "the requester voted"
+    votes = approval.current_votes()
+    voters = [(vote.step, person) for vote in votes for person in vote.persons]
+    assert request.requester not in {person for _, person in voters}, "the requester voted"
     assert len(voters) == len(set(voters)), "somebody counted twice"
-    digests = {vote.digest for vote in approval.current_votes()}
+    digests = {vote.digest for vote in votes}
     assert digests <= {request.progress.digest}, "a vote for another content counts"
+    plans = {vote.plan_digest for vote in votes}
+    assert plans <= {plan_digest(approval.plan, approval.round)}, "a vote under another plan counts"
+    assert steps_filled(approval) == approval.open_step, "another step is open than the votes say"
+    if request.status in (Status.APPROVED, Status.EXECUTING, Status.EXECUTED):
+        skipped = approval.break_glass is not None
+        assert approval.is_satisfied or skipped, "what was not approved went on"
 
 
 def check_executions(request: MutationRequest, executions: list[Execution]) -> None:

@@ -23,8 +23,11 @@ from governor.domain.counting import (
     steps_filled,
 )
 from governor.domain.digest import plan_digest
-from governor.domain.errors import DigestMismatch, NotEligible, NoVote, PlanMismatch
+from governor.domain.errors import DigestMismatch, NotEligible, NoVote, Overloaded, PlanMismatch
 from governor.domain.values import Identity, Micros, Reason, Value
+
+VOTES_MAX = 2_000
+"""Of one request, in all its rounds, also those that were taken back."""
 
 NOT_ELIGIBLE_ANY_MORE = "NOT_ELIGIBLE_ANY_MORE"
 """Why Governor takes a vote out."""
@@ -59,7 +62,7 @@ def cast(
 
     Raises DigestMismatch and PlanMismatch when something else was seen, and NotEligible for the
     requester, for whom the open step does not ask, for who has had their say, for a vote that
-    nothing is gained by, and for everybody once every step is satisfied.
+    nothing is gained by, and for everybody once every step is satisfied; Overloaded at VOTES_MAX.
     """
     if seen_digest != digest:
         raise DigestMismatch(expected=digest.hex(), got=seen_digest.hex())
@@ -70,6 +73,8 @@ def cast(
         raise NotEligible(voter.id, "the requester never approves or rejects their own request")
     if approval.is_satisfied:
         raise NotEligible(voter.id, "no vote is asked for any more")
+    if len(approval.votes) >= VOTES_MAX:
+        raise Overloaded("VOTES_MAX", VOTES_MAX)
     vote = Vote(
         voter=voter,
         kind=kind,

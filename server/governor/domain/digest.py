@@ -45,7 +45,12 @@ def canonical_form(content: Content, expected_version: str | None) -> bytes:
 
 
 def plan_digest(plan: Plan, round_number: int) -> bytes:
-    """The 32 bytes that say which plan, in which round, a vote was cast under.
+    """The 32 bytes that say which plan, in which round, a vote was cast under."""
+    return sha256(canonical_plan(plan, round_number)).digest()
+
+
+def canonical_plan(plan: Plan, round_number: int) -> bytes:
+    """The exact bytes that are hashed.
 
     The same kind of text as for the request, with a header of its own: `round`, `repeat_voters`,
     then for each `step` its `mode` and for each `requirement` what it demands and its targets.
@@ -64,7 +69,7 @@ def plan_digest(plan: Plan, round_number: int) -> bytes:
             lines.extend(
                 _line("target", f"{target.kind}:{target.name}") for target in requirement.targets
             )
-    return sha256((PLAN_HEADER + "".join(lines)).encode()).digest()
+    return (PLAN_HEADER + "".join(lines)).encode()
 
 
 def fingerprint(*parts: bytes | str | int | None) -> bytes:
