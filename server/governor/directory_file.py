@@ -10,12 +10,20 @@ from pydantic import Field, model_validator
 from governor.domain.approval import Target
 from governor.domain.values import GOVERNOR, Identity, TargetKind
 from governor.strict_toml import ReloadedFile, StrictModel, did_you_mean, read_model
-from governor.usecases.access import ADMIN, APPROVER, AUDITOR, OPERATOR, ROLES, SUBMITTER
+from governor.usecases.access import (
+    ADMIN,
+    APPROVER,
+    AUDITOR,
+    BREAK_GLASS,
+    OPERATOR,
+    ROLES,
+    SUBMITTER,
+)
 
 ACTORS_MAX = 10_000
 MEMBERSHIPS_MAX = 200
 
-BUILT_IN_ROLES = (SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN)
+BUILT_IN_ROLES = (SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN, BREAK_GLASS)
 EVERY_TENANT = "*"
 
 # As the wire takes them: an actor or tenant that no call can carry would be a slip of the pen.

@@ -19,8 +19,8 @@ from governor.domain.digest import (
 from governor.domain.request import (
     BlastRadius,
     Content,
-    Evidence,
     DependencyFailure,
+    Evidence,
     ExecutionMode,
     Intent,
     Payload,

@@ -31,6 +31,7 @@ from governor.storage.open import open_store
 from governor.usecases import cancel as canceling
 from governor.usecases import execute as executing
 from governor.usecases import resolve as resolving
+from governor.usecases import review as reviewing
 from governor.usecases import submit as submitting
 from governor.usecases import supersede as superseding
 from governor.usecases import trust as trusting
@@ -44,6 +45,7 @@ from governor.usecases.commands import (
     Changed,
     Execute,
     ResolveExecution,
+    ReviewBreakGlass,
     Submit,
     Submitted,
     Supersede,
@@ -334,6 +336,25 @@ class Governed:
 
     async def reject(self, voter: str, request: MutationRequest) -> MutationRequest:
         return (await self.vote(voter, request, VoteKind.REJECT)).request
+
+    async def review(
+        self,
+        reviewer: str,
+        request: MutationRequest,
+        *,
+        key: str | None = None,
+        **options: Any,
+    ) -> Changed:
+        """Reviews the emergency that `request` shows; justified unless `options` say otherwise."""
+        said: dict[str, Any] = {
+            "digest": request.progress.digest,
+            "justified": True,
+            "reason": Reason(code="REAL", message="it was on fire"),
+        }
+        command = ReviewBreakGlass(
+            request_id=key or self.next_key(), id=request.id, **said | options
+        )
+        return await reviewing.review_break_glass(self.app, caller(reviewer), command)
 
     async def cancel(
         self, actor: str, request: MutationRequest, *, key: str | None = None, **options: Any

@@ -37,6 +37,7 @@ class WatchedStore:
         self.host_standing = self._watched(store.host_standing)
         self.due = self._watched(store.due)
         self.next_due = self._watched(store.next_due)
+        self.overdue_reviews = self._watched(store.overdue_reviews)
         self.adopt = self._watched(store.adopt)
         self.owns = self._watched(store.owns)
         self.refresh = self._watched(store.refresh)

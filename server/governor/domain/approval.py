@@ -117,8 +117,8 @@ class Approval(Value, frozen=True, kw_only=True):
 
     @property
     def is_satisfied(self) -> bool:
-        """Whether every step is."""
-        return self.open_step == len(self.plan.steps)
+        """Whether every step is, or the glass was broken and none has to be."""
+        return self.break_glass is not None or self.open_step == len(self.plan.steps)
 
     def counts(self, vote: Vote) -> bool:
         """Whether a vote is of this round, and neither revoked nor voided."""
@@ -129,8 +129,8 @@ class Approval(Value, frozen=True, kw_only=True):
         return tuple(vote for vote in self.votes if self.counts(vote))
 
     def renewed(self) -> "Approval":
-        """The same plan in a new round, in which no vote counts yet."""
-        return self.but(round=self.round + 1, open_step=0)
+        """The same plan in a new round, in which no vote counts yet, nor a glass broken before."""
+        return self.but(round=self.round + 1, open_step=0, break_glass=None)
 
 
 def cast(

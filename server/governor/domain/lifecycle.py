@@ -23,6 +23,7 @@ class Trigger(StrEnum):
     REASON_RESOLVED = "REASON_RESOLVED"
     LAST_REASON_RESOLVED = "LAST_REASON_RESOLVED"
     DEPENDENCY_FAILED = "DEPENDENCY_FAILED"
+    APPROVAL_LOST = "APPROVAL_LOST"
     CANCELED = "CANCELED"
     SUPERSEDED = "SUPERSEDED"
     EXPIRED = "EXPIRED"
@@ -70,6 +71,7 @@ TRANSITIONS: Mapping[Status, Mapping[Trigger, Status]] = {
         Trigger.STALE_REJECTED: Status.REJECTED,
         Trigger.RENEWAL_REQUIRED: Status.PENDING,
         Trigger.REVALIDATION_REQUIRED: Status.PENDING,
+        Trigger.APPROVAL_LOST: Status.PENDING,
         Trigger.EXPIRED: Status.EXPIRED,
         **_WITHDRAWALS,
     },

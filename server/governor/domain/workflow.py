@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from governor.domain import approval as approvals
-from governor.domain.approval import Approval, VoteKind
+from governor.domain.approval import Approval, Plan, VoteKind
+from governor.domain.break_glass import Emergency, Review
 from governor.domain.decision import Code, Decision, decide
 from governor.domain.digest import request_digest
 from governor.domain.errors import IllegalTransition
@@ -17,7 +18,15 @@ from governor.domain.execution import Execution
 from governor.domain.lifecycle import Trigger, check
 from governor.domain.policy import Effect, Verdict
 from governor.domain.request import MutationRequest, Pending, PendingReason, Progress, Status
-from governor.domain.values import GOVERNOR, Identity, Micros, Reason, RequestId, Value
+from governor.domain.values import (
+    GOVERNOR,
+    Identity,
+    Micros,
+    Reason,
+    RequestId,
+    Value,
+    rfc3339,
+)
 
 _VERDICT_CODES = {
     Effect.ALLOW: Code.POLICY_ALLOWED,
@@ -43,8 +52,12 @@ def submitted(
     waits: Sequence[Pending],
     actor: Identity,
     now: Micros,
+    emergency: Emergency | None = None,
 ) -> Advance:
     """A new request meets policy. `waits` is what holds it beside approval (schedule, dependency).
+
+    An `emergency` skips the approval that policy asks for, and nothing else. Where it asks for none
+    nothing is skipped, and no review is owed.
 
     `request` is CREATED; it becomes APPROVED, PENDING or REJECTED. Raises IllegalTransition when it
     is anything else.
@@ -64,10 +77,12 @@ def submitted(
         case Effect.DENY:
             after = advance(created, Trigger.POLICY_DENIED, now, status_reason=verdict.reason)
         case Effect.DEFER | Effect.ALLOW:
-            approval = Approval(plan=verdict.plan) if verdict.plan else None
+            approval, review = _approval_of(verdict.plan, emergency)
             pending = (*_approval_wait(approval, now), *waits)
             trigger = Trigger.MUST_WAIT if pending else Trigger.POLICY_ALLOWED
-            after = advance(created, trigger, now, pending=pending, approval=approval)
+            after = advance(
+                created, trigger, now, pending=pending, approval=approval, review=review
+            )
         case _:
             assert_never(verdict.effect)
     return Advance(
@@ -75,6 +90,7 @@ def submitted(
         decisions=(
             decide(Code.SUBMITTED, after, actor=actor, at=now),
             verdict_decision(after, verdict, now),
+            *_glass_broken(after, now),
             *standing(after, now, reason=after.progress.status_reason),
         ),
     )
@@ -272,8 +288,33 @@ def verdict_decision(request: MutationRequest, verdict: Verdict, now: Micros) ->
     )
 
 
+def _approval_of(
+    plan: Plan | None, emergency: Emergency | None
+) -> tuple[Approval | None, Review | None]:
+    """What policy's plan asks for, or in an emergency the review owed in its stead."""
+    if plan is None:
+        return None, None
+    return emergency.past(plan) if emergency else (Approval(plan=plan), None)
+
+
+def _glass_broken(request: MutationRequest, now: Micros) -> tuple[Decision, ...]:
+    """That an approval was skipped, if one was."""
+    approval, review = request.progress.approval, request.progress.review
+    if approval is None or approval.break_glass is None or review is None:
+        return ()
+    broken = approval.break_glass
+    facts = {
+        "review_due": rfc3339(review.due_at),
+        "skipped_steps": ",".join(step.name for step in approval.plan.steps),
+    }
+    reason = Reason(code="BREAK_GLASS", message=broken.justification)
+    return (
+        decide(Code.BREAK_GLASS_USED, request, actor=broken.by, at=now, reason=reason, facts=facts),
+    )
+
+
 def _approval_wait(approval: Approval | None, now: Micros) -> tuple[Pending, ...]:
-    if approval is None:
+    if approval is None or approval.is_satisfied:
         return ()
     return (Pending(reason=PendingReason.APPROVAL, since=now),)
 

@@ -13,6 +13,8 @@ APPROVER = "approver"
 OPERATOR = "operator"
 AUDITOR = "auditor"
 ADMIN = "admin"
+BREAK_GLASS = "break_glass"
+"""Beside `submitter`: may go past an approval in an emergency. Opens no RPC by itself."""
 
 _EVERYBODY = frozenset({SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN})
 
@@ -22,6 +24,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     "ListRequests": _EVERYBODY,
     "Approve": frozenset({APPROVER}),
     "Reject": frozenset({APPROVER}),
+    "ReviewBreakGlass": frozenset({APPROVER, AUDITOR}),
     "Cancel": frozenset({SUBMITTER, OPERATOR, ADMIN}),
     "Supersede": frozenset({SUBMITTER}),
     "Execute": frozenset({SUBMITTER, OPERATOR, ADMIN}),

@@ -13,6 +13,7 @@ from governor.domain.resolution import CLEAN, Resolution, resolve
 from governor.domain.staleness import stale_before_claim
 from governor.domain.values import ExecutionId, Identity
 from governor.usecases.app import App
+from governor.usecases.break_glass import ground_lost
 from governor.usecases.ports import Commit, Committed, ExecutionTrace, IdempotencyKey
 
 MICROS = 1_000_000
@@ -39,11 +40,17 @@ class Claims:
     ) -> Committed:
         """Resolves the version, where the host does not, and commits the claim.
 
-        The committed request is not EXECUTING when its version turned out to be stale. Raises
+        The committed request is not EXECUTING when its version turned out to be stale, or when
+        what it was approved on does not hold any more. Raises
         StateBusy, Conflict, HostUnavailable, HostHeld, IllegalTransition.
         """
         app = self._app
         capabilities = await app.standing.vouch()
+        lost = ground_lost(app, request)
+        if lost is not None:
+            return await app.store.commit(
+                Commit(requests=(lost.request,), decisions=lost.decisions, key=key)
+            )
         resolution, current = _upfront(request), None
         if resolution is None and not capabilities.compare_and_apply:
             current = await app.host.state_version(request.tenant, request.state)

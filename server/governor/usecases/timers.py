@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from governor.domain.emergency import review_overdue
 from governor.domain.errors import Conflict, Overloaded, StoreUnavailable
 from governor.domain.request import MutationRequest, PendingReason, Status
 from governor.domain.values import Micros, RequestId
@@ -16,7 +17,7 @@ MICROS = 1_000_000
 
 
 class Timers:
-    """Expiry and schedules. The rows are the timers; this only looks at them in time.
+    """Expiry, schedules and reviews. The rows are the timers; this only looks at them in time.
 
     Of several replicas one looks, for all: should two believe that they are the one, each thing is
     still done once, because it is committed on the revision that was seen. What another replica
@@ -129,10 +130,14 @@ class Timers:
 
 
 def what_is_due(request: MutationRequest, now: Micros) -> Advance | None:
-    """What its time brings a request: expiry before anything else. None: nothing yet."""
-    due_at = request.due_at
+    """What its time brings a request: expiry before anything else that is not due before it. None:
+    nothing yet.
+    """
+    due_at, review = request.due_at, request.progress.review
     if due_at is None or due_at > now:
         return None
+    if review is not None and review.is_awaited and review.due_at == due_at:
+        return review_overdue(request, now=now)
     if request.expires_at <= now:
         return expired(request, now=now)
     if request.status is Status.PENDING and request.waits_for(PendingReason.SCHEDULE):

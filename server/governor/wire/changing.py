@@ -7,7 +7,7 @@ from governance.v1 import mutation_pb2, request_pb2
 from governor.domain.approval import VoteKind
 from governor.domain.errors import InvalidField
 from governor.domain.values import ExecutionId, Reason, RequestId
-from governor.usecases import cancel, execute, resolve, submit, supersede, trust, vote
+from governor.usecases import cancel, execute, resolve, review, submit, supersede, trust, vote
 from governor.usecases.app import App
 from governor.usecases.commands import (
     Caller,
@@ -16,6 +16,7 @@ from governor.usecases.commands import (
     Changed,
     Execute,
     ResolveExecution,
+    ReviewBreakGlass,
     Submit,
     Supersede,
     TrustHost,
@@ -88,6 +89,24 @@ async def reject(app: App, caller: Caller, request: wire.RejectRequest) -> wire.
         ),
     )
     return _changed(wire.RejectResponse(), changed)
+
+
+async def review_break_glass(
+    app: App, caller: Caller, request: wire.ReviewBreakGlassRequest
+) -> wire.ReviewBreakGlassResponse:
+    changed = await review.review_break_glass(
+        app,
+        caller,
+        ReviewBreakGlass(
+            request_id=request.request_id,
+            id=RequestId(request.id),
+            digest=request.request_digest,
+            justified=request.justified,
+            reason=values.reason(request.reason),
+            etag=request.etag,
+        ),
+    )
+    return _changed(wire.ReviewBreakGlassResponse(), changed)
 
 
 async def cancel_request(
@@ -188,6 +207,7 @@ _Changed = TypeVar(
     "_Changed",
     wire.ApproveResponse,
     wire.RejectResponse,
+    wire.ReviewBreakGlassResponse,
     wire.CancelResponse,
     wire.SupersedeResponse,
     wire.ExecuteResponse,

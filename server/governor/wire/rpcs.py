@@ -44,6 +44,11 @@ CALLS: Final[Sequence[Unary]] = (
     Unary(name="ListRequests", request=wire.ListRequestsRequest, handle=reading.list_requests),
     Unary(name="Approve", request=wire.ApproveRequest, handle=changing.approve),
     Unary(name="Reject", request=wire.RejectRequest, handle=changing.reject),
+    Unary(
+        name="ReviewBreakGlass",
+        request=wire.ReviewBreakGlassRequest,
+        handle=changing.review_break_glass,
+    ),
     Unary(name="Cancel", request=wire.CancelRequest, handle=changing.cancel_request),
     Unary(name="Supersede", request=wire.SupersedeRequest, handle=changing.supersede_request),
     Unary(name="Execute", request=wire.ExecuteRequest, handle=changing.execute_request),
