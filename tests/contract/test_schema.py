@@ -10,12 +10,23 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
+from governor.domain.approval import Approval, Plan, Requirement, Step, Target
+from governor.domain.execution import Applied, ExecutionStatus, Severity, SideEffect
+from governor.domain.request import BlastRadius, Intent, PendingReason, Risk, Status
+from governor.domain.values import RequestId, TargetKind
 from governor.storage import migrate as migrations
 from governor.storage import tables
 from governor.storage.errors import MigrationFailed, SchemaNewer, SchemaOlder
 from governor.storage.open import migrate, open_store
 from tests.support.backends import Backend, Origin
-from tests.support.builders import encode_entry, make_key, make_request, submission
+from tests.support.builders import (
+    change,
+    encode_entry,
+    make_execution,
+    make_key,
+    make_request,
+    submission,
+)
 
 NEXT = """
 import sqlalchemy as sa
@@ -161,3 +172,104 @@ async def test_a_database_that_is_somebody_elses_keeps_its_tables(empty: Backend
     with pytest.raises(MigrationFailed):
         await migrate(empty.url)
     assert await schema(empty) == before
+
+
+# ---------------------------------------------------------------- what earlier versions have left
+
+KEPT = {
+    "requests": (
+        "id, tenant, status, pending_mask, state_type, state_id, actor, category, submitted_at, "
+        "submitted_revision, due_at, unfinished, revision, owner, fixed, content, payload, progress"
+    ),
+    "executions": (
+        "id, tenant, request_id, status, active, state_type, state_id, submitted_revision, "
+        "revision, body"
+    ),
+}
+ADDED = (
+    "SELECT id, requester, risk, blast_radius, review_due_at, waits FROM requests ORDER BY id",
+    "SELECT * FROM request_labels ORDER BY kind, label, request_id",
+    "SELECT * FROM request_waits ORDER BY target, request_id",
+)
+
+
+async def test_a_store_of_the_second_version_is_found_by_what_its_requests_say(
+    empty: Backend, origin: Origin, tmp_path: Path
+) -> None:
+    """What it held in JSON alone stands in columns and rows afterwards, as if it had been written
+    by this program.
+    """
+    second = tmp_path / "second"
+    second.mkdir()
+    for name in ("v0001_first.py", "v0002_replicas.py"):
+        (second / name).write_text((migrations.PACKAGED / name).read_text())
+    await migrate(empty.url, (second,))
+    (tmp_path / "new").mkdir()
+    async with origin.fresh(tmp_path / "new") as new:
+        await fill(new.url)
+        for table, columns in KEPT.items():
+            for row in await new.run(f"SELECT {columns} FROM {table}"):
+                names = ", ".join(f":{name}" for name in row)
+                await empty.run(f"INSERT INTO {table} ({columns}) VALUES ({names})", **row)
+        await migrate(empty.url)
+        for statement in ADDED:
+            expected = await new.run(statement)
+            assert expected
+            assert await empty.run(statement) == expected
+
+
+async def fill(url: str) -> None:
+    """Requests that say everything that is looked for, and one that the host has executed."""
+    store = await open_store(url, encode=encode_entry)
+    asked = make_request(
+        "asked",
+        status=Status.PENDING,
+        waits_for=(PendingReason.APPROVAL,),
+        metadata={"ticket": "OPS-1", "long": "é" * 900, "odd": "a=b"},
+        depends_on=("one", "two"),
+    )
+    intent = Intent(category="config", risk=Risk.HIGH, blast_radius=BlastRadius.REGION)
+    context = asked.content.context.but(correlation_id="c", causation_id="d")
+    asked = asked.but(
+        content=asked.content.but(intent=intent, context=context),
+        supersedes=RequestId("before"),
+        requester="alice-herself",
+        progress=asked.progress.but(approval=Approval(plan=PLAN)),
+    )
+    doubted = make_request("doubted", status=Status.PENDING, waits_for=(PendingReason.AUDIT,))
+    applied = make_request("applied", status=Status.EXECUTED)
+    effects = (
+        SideEffect(type="mail", severity=Severity.CRITICAL),
+        SideEffect(type="nul\0", severity=Severity.INFO),
+        SideEffect(type="plain"),
+    )
+    execution = make_execution(
+        applied,
+        status=ExecutionStatus.APPLIED,
+        applied=Applied(resulting_version="2", side_effects=effects),
+    )
+    for name in ("one", "two"):
+        await store.commit(submission(make_request(name)))
+    await store.commit(submission(asked))
+    await store.commit(submission(doubted))
+    stored = (await store.commit(submission(applied))).requests[0]
+    await store.commit(change(stored, execution))
+    await store.close()
+
+
+PLAN = Plan(
+    steps=(
+        Step(
+            name="only",
+            requirements=(
+                Requirement(
+                    id="security",
+                    targets=(
+                        Target(kind=TargetKind.GROUP, name="security"),
+                        Target(kind=TargetKind.ACTOR, name="n" * 200),
+                    ),
+                ),
+            ),
+        ),
+    )
+)

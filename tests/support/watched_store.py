@@ -38,6 +38,7 @@ class WatchedStore:
         self.due = self._watched(store.due)
         self.next_due = self._watched(store.next_due)
         self.overdue_reviews = self._watched(store.overdue_reviews)
+        self.request_counts = self._watched(store.request_counts)
         self.adopt = self._watched(store.adopt)
         self.owns = self._watched(store.owns)
         self.refresh = self._watched(store.refresh)

@@ -20,6 +20,7 @@ def entry(code: Code) -> StoredEntry:
         category=code.category,
         code=code.text,
         actor="ann",
+        at=Micros(0),
         data=b"",
     )
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from governance.v1 import decision_pb2
 from governance.v1 import governance_service_pb2 as wire
 from governor.domain.decision import Category
-from governor.domain.values import RequestId, Revision
+from governor.domain.values import Micros, RequestId, Revision
 from governor.usecases.ports import StoredEntry
 from governor.wire.splicing import listed, streamed, varint
 
@@ -19,6 +19,7 @@ entries = st.builds(
         category=Category.POLICY,
         code="denied",
         actor="ann",
+        at=Micros(0),
         data=decision_pb2.Decision(revision=revision, code=text).SerializeToString(),
     ),
     st.integers(1, 2**63 - 1),

@@ -1,7 +1,15 @@
 """Whom a request waits for: who can act on each thing that holds it back."""
 
+from typing import assert_never
+
 from governor.domain.approval import Target, open_requirements
 from governor.domain.request import MutationRequest, Pending, PendingReason
+from governor.domain.values import TargetKind
+
+_RESOLVERS = tuple(
+    Target(kind=TargetKind.ROLE, name=role) for role in ("operator", "admin", "checker")
+)
+_DOUBT_RESOLVERS = _RESOLVERS[:2]
 
 
 def waited_for(request: MutationRequest, pending: Pending) -> tuple[Target, ...]:
@@ -26,3 +34,32 @@ def waited_for(request: MutationRequest, pending: Pending) -> tuple[Target, ...]
         if gate.reason == pending.reason and gate.name == pending.name:
             return gate.resolvers
     return ()
+
+
+def acted_on_by(request: MutationRequest) -> tuple[Target, ...]:
+    """Everybody who can do something about what the request waits for, its review among it.
+
+    What `waited_for` leaves to nobody in particular is for the roles that the answer asks for.
+    Time, other requests and the host are nobody.
+    """
+    progress = request.progress
+    if not progress.pending and progress.review is None:
+        return ()
+    named = [target for pending in progress.pending for target in _who(request, pending)]
+    if progress.review is not None and progress.review.is_open:
+        named.extend(progress.review.reviewers)
+    return tuple(dict.fromkeys(named))
+
+
+def _who(request: MutationRequest, pending: Pending) -> tuple[Target, ...]:
+    match pending.reason:
+        case PendingReason.APPROVAL:
+            return waited_for(request, pending)
+        case PendingReason.EXTERNAL_CHECK | PendingReason.QUOTA | PendingReason.MANUAL_REVIEW:
+            return waited_for(request, pending) or _RESOLVERS
+        case PendingReason.AUDIT:
+            return _DOUBT_RESOLVERS
+        case PendingReason.SCHEDULE | PendingReason.DEPENDENCY | PendingReason.REVALIDATION:
+            return ()
+        case _:
+            assert_never(pending.reason)

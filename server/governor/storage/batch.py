@@ -16,7 +16,7 @@ from governor.domain.execution import Execution
 from governor.domain.host_standing import HostStanding
 from governor.domain.ledger import Frontier, leaf_hash
 from governor.domain.request import MutationRequest
-from governor.domain.values import Revision, Value
+from governor.domain.values import RequestId, Revision, Value
 from governor.storage import queries, rows
 from governor.storage.admission import Accepted, Admission, Facts, Lost, Replayed, admit
 from governor.storage.dialect import BulkRow
@@ -60,8 +60,9 @@ def write_batch(
 ) -> Written:
     """Decides and writes a batch. The caller's transaction makes it durable, or undoes it."""
     size, frontier, store_id = statements.lock_head(connection)
-    admissions = admit(commits, _read_facts(connection, commits, statements))
-    draft = _Draft(encode=encode, size=size)
+    facts, waiting = _read_facts(connection, commits, statements)
+    admissions = admit(commits, facts)
+    draft = _Draft(encode=encode, size=size, waiting=waiting)
     written = {
         position: draft.add(commit)
         for position, (commit, admission) in enumerate(zip(commits, admissions, strict=True))
@@ -96,14 +97,18 @@ def write_batch(
 # ---------------------------------------------------------------- what is read
 
 
-def _read_facts(connection: Connection, commits: Sequence[Commit], statements: Statements) -> Facts:
+def _read_facts(
+    connection: Connection, commits: Sequence[Commit], statements: Statements
+) -> tuple[Facts, frozenset[RequestId]]:
+    """What admission asks, and which of the requests wait for people."""
     requests = {request.id for commit in commits for request in commit.requests}
     requests.update(id for commit in commits for id, _ in commit.guards)
     executions = {execution.id for commit in commits for execution in commit.executions}
     slots = {execution.slot for commit in commits for execution in commit.executions}
     keys = {rows.key_digest(commit.key) for commit in commits if commit.key is not None}
-    return Facts(
-        requests=dict(statements.request_revisions.select(connection, _column(requests))),
+    found = statements.request_revisions.select(connection, _column(requests))
+    facts = Facts(
+        requests={id: revision for id, revision, _ in found},
         executions=dict(statements.execution_revisions.select(connection, _column(executions))),
         busy={
             (tenant, state_type, state_id): id
@@ -114,6 +119,7 @@ def _read_facts(connection: Connection, commits: Sequence[Commit], statements: S
         standing=_standing_revision(connection, commits),
         fingerprints=dict(statements.keys.select(connection, _column(keys))),
     )
+    return facts, frozenset(id for id, _, waits in found if waits)
 
 
 def _standing_revision(connection: Connection, commits: Sequence[Commit]) -> Revision:
@@ -137,6 +143,7 @@ class _Draft:
 
     encode: EntryEncoder
     size: int
+    waiting: frozenset[RequestId]
     entries: list[StoredEntry] = field(default_factory=list)
     leaves: list[bytes] = field(default_factory=list)
     entry_rows: list[BulkRow] = field(default_factory=list)
@@ -144,6 +151,9 @@ class _Draft:
     changed_requests: list[BulkRow] = field(default_factory=list)
     tags: list[BulkRow] = field(default_factory=list)
     dependencies: list[BulkRow] = field(default_factory=list)
+    labels: list[BulkRow] = field(default_factory=list)
+    no_longer_waiting: list[BulkRow] = field(default_factory=list)
+    waits: list[BulkRow] = field(default_factory=list)
     new_executions: list[BulkRow] = field(default_factory=list)
     changed_executions: list[BulkRow] = field(default_factory=list)
     new_standing: list[BulkRow] = field(default_factory=list)
@@ -162,10 +172,13 @@ class _Draft:
         executions = tuple(
             self._put_execution(execution, first, last) for execution in commit.executions
         )
+        for execution in executions:
+            if execution.applied is not None and execution.applied.side_effects:
+                self._label_effects(requests, execution)
         if commit.key is not None:
             subject = (requests[0].id, progress[0]) if requests else None
-            execution = executions[0] if executions else None
-            self.keys.append(rows.new_key(commit.key, last, subject, execution))
+            shown = executions[0] if executions else None
+            self.keys.append(rows.new_key(commit.key, last, subject, shown))
         standing = self._put_standing(commit.standing, last) if commit.standing else None
         return Committed(requests=requests, executions=executions, revision=last, standing=standing)
 
@@ -187,6 +200,7 @@ class _Draft:
                     category=category,
                     code=text,
                     actor=actor,
+                    at=decision.at,
                     data=data,
                 )
             )
@@ -213,12 +227,22 @@ class _Draft:
         if request.revision:
             changed = request.but(revision=last)
             self.changed_requests.append(rows.changed_request(changed, encoded))
+            if changed.id in self.waiting:
+                self.no_longer_waiting.append((changed.id,))
+            self.waits.extend(rows.new_waits(changed))
             return changed
         new = request.but(submitted_revision=first, revision=last)
         self.new_requests.append(rows.new_request(new, encoded))
         self.tags.extend(rows.new_tags(new))
         self.dependencies.extend(rows.new_dependencies(new))
+        self.labels.extend(rows.new_labels(new))
+        self.waits.extend(rows.new_waits(new))
         return new
+
+    def _label_effects(self, requests: Sequence[MutationRequest], execution: Execution) -> None:
+        for request in requests:
+            if request.id == execution.request_id:
+                self.labels.extend(rows.effect_labels(request, execution))
 
     def _put_execution(self, execution: Execution, first: Revision, last: Revision) -> Execution:
         if execution.revision:
@@ -241,6 +265,9 @@ class _Draft:
         statements.update_requests.execute(connection, self.changed_requests)
         statements.insert_tags.execute(connection, self.tags)
         statements.insert_dependencies.execute(connection, self.dependencies)
+        statements.insert_labels.execute(connection, self.labels)
+        statements.delete_waits.execute(connection, self.no_longer_waiting)
+        statements.insert_waits.execute(connection, self.waits)
         statements.update_executions.execute(connection, self.changed_executions)
         statements.insert_executions.execute(connection, self.new_executions)
         statements.insert_standing.execute(connection, self.new_standing)

@@ -10,7 +10,9 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     and_,
+    case,
     func,
+    literal,
     select,
     text,
     tuple_,
@@ -25,6 +27,7 @@ from governor.usecases.ports import (
     Committed,
     Cursor,
     DecisionFilter,
+    Due,
     ExecutionQuery,
     IdempotencyKey,
     RequestQuery,
@@ -198,11 +201,23 @@ def _conditions(filter: DecisionFilter) -> list[ColumnElement[bool]]:
 # ---------------------------------------------------------------- what must be looked at
 
 
-def due(*, until: Micros, limit: int) -> Select[Any]:
+def due(*, until: Micros, limit: int, after: Due | None = None) -> Select[Any]:
+    order = (_requests.due_at, _requests.id)
+    page = select(_requests.id).where(_requests.due_at <= until)
+    if after is not None:
+        page = page.where(tuple_(*order) > tuple_(*after))
+    return page.order_by(*order).limit(limit)
+
+
+def overdue_reviews(tenant: str, *, requester: str, until: Micros, limit: int) -> Select[Any]:
     return (
-        select(_requests.id)
-        .where(_requests.due_at <= until)
-        .order_by(_requests.due_at, _requests.id)
+        select(*rows.LISTED_REQUEST)
+        .where(
+            _requests.tenant == tenant,
+            _requests.requester == requester,
+            _requests.review_due_at <= until,
+        )
+        .order_by(_requests.review_due_at, _requests.id)
         .limit(limit)
     )
 
@@ -216,6 +231,32 @@ def pending_masks() -> Select[Any]:
     masks = select(_requests.pending_mask, func.count().label("requests"))
     # As text, because the index's condition has to be repeated to the letter.
     return masks.where(text("pending_mask <> 0")).group_by(_requests.pending_mask)
+
+
+def request_counts(tenant: str, *, now: Micros) -> Select[Any]:
+    """Three counts, each by an index of its own, in one statement: all are of one moment."""
+    requests = func.count().label("requests")
+    by_status = select(
+        literal("status").label("kind"),
+        _requests.status.label("name"),
+        literal(0).label("number"),
+        requests,
+    ).where(_requests.tenant == tenant)
+    by_reasons = select(literal("pending"), literal(""), _requests.pending_mask, requests).where(
+        _requests.tenant == tenant, _requests.status == Status.PENDING
+    )
+    overdue = case((_requests.review_due_at <= now, 1), else_=0)
+    reviews = select(literal("review"), literal(""), overdue, requests).where(
+        # As text, because the index's condition has to be repeated to the letter.
+        _requests.tenant == tenant,
+        text("review_due_at IS NOT NULL"),
+    )
+    counts = union_all(
+        by_status.group_by(_requests.status),
+        by_reasons.group_by(_requests.pending_mask),
+        reviews.group_by(overdue),
+    ).subquery()
+    return select(counts)
 
 
 def unfinished(*, after: Cursor | None, limit: int) -> Select[Any]:

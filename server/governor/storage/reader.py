@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from governor.domain.errors import Overloaded, RequestIdReused, StoreUnavailable
 from governor.domain.execution import Execution
 from governor.domain.host_standing import HostStanding
-from governor.domain.request import MutationRequest, PendingReason
+from governor.domain.request import MutationRequest, PendingReason, Status
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
 from governor.storage import queries, rows
 from governor.storage.causes import cause_name
@@ -22,8 +22,10 @@ from governor.usecases.ports import (
     Committed,
     Cursor,
     DecisionFilter,
+    Due,
     ExecutionQuery,
     IdempotencyKey,
+    RequestCounts,
     RequestQuery,
     StoredEntry,
 )
@@ -120,8 +122,10 @@ class Reader:
         found = await self._select(queries.host_standing())
         return rows.host_standing_of(found[0] if found else None)
 
-    async def due(self, *, until: Micros, limit: int) -> tuple[RequestId, ...]:
-        found = await self._select(queries.due(until=until, limit=limit))
+    async def due(
+        self, *, until: Micros, limit: int, after: Due | None = None
+    ) -> tuple[RequestId, ...]:
+        found = await self._select(queries.due(until=until, limit=limit, after=after))
         return tuple(row.id for row in found)
 
     async def next_due(self) -> Micros | None:
@@ -135,6 +139,31 @@ class Reader:
             for reason in rows.reasons_in(row.pending_mask):
                 counts[reason] += row.requests
         return counts
+
+    async def overdue_reviews(
+        self, tenant: str, *, requester: str, until: Micros, limit: int
+    ) -> tuple[MutationRequest, ...]:
+        page = queries.overdue_reviews(tenant, requester=requester, until=until, limit=limit)
+        return await self._values(page, rows.listed_request)
+
+    async def request_counts(self, tenant: str, *, now: Micros) -> RequestCounts:
+        statuses: dict[Status, int] = {}
+        pending: Counter[PendingReason] = Counter()
+        reviews = [0, 0]
+        for row in await self._select(queries.request_counts(tenant, now=now)):
+            if row.kind == "status":
+                statuses[Status(row.name)] = row.requests
+            elif row.kind == "pending":
+                for reason in rows.reasons_in(row.number):
+                    pending[reason] += row.requests
+            else:
+                reviews[row.number] = row.requests
+        return RequestCounts(
+            statuses=statuses,
+            pending=dict(pending),
+            reviews_open=reviews[0],
+            reviews_overdue=reviews[1],
+        )
 
     async def unfinished(self, *, after: Cursor | None, limit: int) -> tuple[MutationRequest, ...]:
         return await self._values(queries.unfinished(after=after, limit=limit), rows.listed_request)

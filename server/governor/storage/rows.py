@@ -1,14 +1,16 @@
 """Domain value <-> row: which columns hold what, and how the JSON in them is read back."""
 
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final, NewType
 
 import msgspec
 from sqlalchemy import Column, Row
 
+from governor.domain.approval import Target
 from governor.domain.decision import Category
-from governor.domain.execution import Execution
+from governor.domain.execution import Execution, ExecutionStatus, Severity, SideEffect
 from governor.domain.host_standing import UNMET, HostStanding
 from governor.domain.request import (
     Content,
@@ -19,6 +21,7 @@ from governor.domain.request import (
     Status,
 )
 from governor.domain.values import AuditId, Micros, RequestId, Revision, Value
+from governor.domain.whom import acted_on_by
 from governor.storage import tables
 from governor.usecases.ports import IdempotencyKey, StoredEntry
 
@@ -67,10 +70,15 @@ NEW_REQUEST: Final[Sequence[Column[Any]]] = (
     _r.state_type,
     _r.state_id,
     _r.actor,
+    _r.requester,
     _r.category,
+    _r.risk,
+    _r.blast_radius,
     _r.submitted_at,
     _r.submitted_revision,
     _r.due_at,
+    _r.review_due_at,
+    _r.waits,
     _r.unfinished,
     _r.revision,
     _r.fixed,
@@ -83,6 +91,8 @@ CHANGED_REQUEST: Final[Sequence[Column[Any]]] = (
     _r.status,
     _r.pending_mask,
     _r.due_at,
+    _r.review_due_at,
+    _r.waits,
     _r.unfinished,
     _r.revision,
     _r.progress,
@@ -119,10 +129,15 @@ def new_request(request: MutationRequest, progress: bytes) -> tuple[object, ...]
         content.state.type,
         content.state.id,
         content.context.actor,
+        request.requester,
         content.intent.category or None,
+        content.intent.risk.value,
+        content.intent.blast_radius.value,
         request.submitted_at,
         request.submitted_revision,
         request.due_at,
+        review_due_at(request),
+        bool(acted_on_by(request)),
         is_unfinished(request, mask),
         request.revision,
         _encode(fixed),
@@ -140,10 +155,18 @@ def changed_request(request: MutationRequest, progress: bytes) -> tuple[object, 
         request.progress.status.value,
         mask,
         request.due_at,
+        review_due_at(request),
+        bool(acted_on_by(request)),
         is_unfinished(request, mask),
         request.revision,
         progress,
     )
+
+
+def review_due_at(request: MutationRequest) -> Micros | None:
+    """When the review is due that is still owed, be it overdue or not; None where none is."""
+    review = request.progress.review
+    return review.due_at if review is not None and review.is_open else None
 
 
 def progress_bytes(request: MutationRequest) -> bytes:
@@ -224,6 +247,106 @@ def new_dependencies(request: MutationRequest) -> Iterator[tuple[object, ...]]:
     """The rows of what a new request depends on."""
     for dependency in dict.fromkeys(request.content.depends_on):
         yield (dependency, request.id)
+
+
+def new_waits(request: MutationRequest) -> Iterator[tuple[object, ...]]:
+    """The rows of those who can act on a request now."""
+    for target in acted_on_by(request):
+        yield (request.tenant, target_text(target), request.submitted_revision, request.id)
+
+
+def target_text(target: Target) -> str:
+    """What stands in `target`."""
+    return indexed(f"{target.kind}:{target.name}")
+
+
+# ---------------------------------------------------------------- labels
+
+
+class LabelKind(StrEnum):
+    """What a label is taken from. The values of LinkKind are kinds as well."""
+
+    METADATA = "METADATA"
+    DEPENDS_ON = "DEPENDS_ON"
+    SUPERSEDES = "SUPERSEDES"
+    CORRELATION = "CORRELATION"
+    CAUSATION = "CAUSATION"
+    SIDE_EFFECT = "SIDE_EFFECT"
+
+
+SEVERITIES: Final = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
+"""From mild to grave."""
+
+
+def new_labels(request: MutationRequest) -> Iterator[tuple[object, ...]]:
+    """The rows of what a new request is found by, beside its columns and tags."""
+    content = request.content
+    for key, value in content.metadata.items():
+        yield _label(request, LabelKind.METADATA, metadata_text(key, value))
+    for dependency in dict.fromkeys(content.depends_on):
+        yield _label(request, LabelKind.DEPENDS_ON, dependency)
+    for kind, id in (
+        (LabelKind.SUPERSEDES, request.supersedes),
+        (LabelKind.CORRELATION, content.context.correlation_id),
+        (LabelKind.CAUSATION, content.context.causation_id),
+    ):
+        if id:
+            yield _label(request, kind, id)
+
+
+def effect_labels(request: MutationRequest, execution: Execution) -> Iterator[tuple[object, ...]]:
+    """The rows of what the host reported beside the change, once it is known to be applied."""
+    if execution.applied is None or execution.status is not ExecutionStatus.APPLIED:
+        return
+    found = (text for effect in execution.applied.side_effects for text in _effect_texts(effect))
+    for text in dict.fromkeys(found):
+        yield _label(request, LabelKind.SIDE_EFFECT, text)
+
+
+def _effect_texts(effect: SideEffect) -> Iterator[str]:
+    """One for each question that the effect answers: "at least" is asked by equality, so that a
+    page of it is one range.
+    """
+    yield effect_text(effect.type, Severity.UNSPECIFIED)
+    if effect.severity is Severity.UNSPECIFIED:
+        return
+    for severity in SEVERITIES:
+        yield effect_text(effect.type, severity)
+        yield effect_text("", severity)
+        if severity is effect.severity:
+            return
+
+
+def metadata_text(key: str, value: str) -> str:
+    """A key holds no equals sign."""
+    return f"{key}={value}"
+
+
+def effect_text(name: str, severity: Severity) -> str:
+    """An effect of the type of this name, or of any if that is empty, of this severity or worse."""
+    return f"{severity}:{name}"
+
+
+def _label(request: MutationRequest, kind: LabelKind, text: str) -> tuple[object, ...]:
+    return (request.tenant, kind.value, indexed(text), request.submitted_revision, request.id)
+
+
+INDEXED_BYTES_MAX: Final = 128
+"""Of a text in an index as it is; PostgreSQL refuses rows of an index that are too long."""
+
+_PREFIX_BYTES: Final = 96
+
+
+def indexed(text: str) -> str:
+    """The text, or where it is long or no database's text, its beginning and its digest.
+
+    That is longer than any text that stands for itself, so that the two are never confused.
+    """
+    data = text.encode()
+    if len(data) <= INDEXED_BYTES_MAX and b"\0" not in data:
+        return text
+    start = data[:_PREFIX_BYTES].replace(b"\0", b"?").decode(errors="ignore")
+    return f"{start:<{_PREFIX_BYTES}}#{sha256(data).hexdigest()}"
 
 
 # ---------------------------------------------------------------- executions
@@ -323,6 +446,7 @@ LISTED_ENTRY: Final[Sequence[Column[Any]]] = (
     _l.category,
     _l.code,
     _l.actor,
+    _l.at,
     _l.entry,
 )
 
@@ -337,6 +461,7 @@ def stored_entry(row: Row[Any]) -> StoredEntry:
         category=Category(row.category),
         code=row.code,
         actor=row.actor,
+        at=row.at,
         data=row.entry,
     )
 

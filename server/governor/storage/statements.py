@@ -21,7 +21,7 @@ class Statements:
         self.write_head = dialect.bulk(_update(tables.head, _HEAD), _HEAD)
         # What admission asks.
         self.request_revisions = _lookup(
-            dialect, tables.requests, (tables.requests.c.id,), "t.id, t.revision"
+            dialect, tables.requests, (tables.requests.c.id,), "t.id, t.revision, t.waits"
         )
         self.execution_revisions = _lookup(
             dialect, tables.executions, (tables.executions.c.id,), "t.id, t.revision"
@@ -47,6 +47,11 @@ class Statements:
         )
         self.insert_tags = _insert(dialect, tuple(tables.request_tags.c))
         self.insert_dependencies = _insert(dialect, tuple(tables.request_dependencies.c))
+        self.insert_labels = _insert(
+            dialect, tuple(tables.request_labels.c), "ON CONFLICT DO NOTHING"
+        )
+        self.delete_waits = dialect.bulk(_DELETE_WAITS, (tables.request_waits.c.request_id,))
+        self.insert_waits = _insert(dialect, tuple(tables.request_waits.c))
         self.insert_executions = _insert(dialect, rows.NEW_EXECUTION)
         self.update_executions = dialect.bulk(
             _update(tables.executions, rows.CHANGED_EXECUTION), rows.CHANGED_EXECUTION
@@ -67,9 +72,15 @@ _SLOT = (
 )
 
 
-def _insert(dialect: Dialect, columns: Sequence[Column[Any]]) -> Bulk:
+_DELETE_WAITS = (
+    "WITH v (request_id) AS ({rows}) "
+    "DELETE FROM request_waits WHERE request_id IN (SELECT request_id FROM v)"
+)
+
+
+def _insert(dialect: Dialect, columns: Sequence[Column[Any]], more: str = "") -> Bulk:
     table = columns[0].table.description
-    return dialect.bulk(f"INSERT INTO {table} ({_names(columns)}) {{rows}}", columns)
+    return dialect.bulk(f"INSERT INTO {table} ({_names(columns)}) {{rows}} {more}", columns)
 
 
 def _insert_owned(owner: str) -> str:

@@ -70,6 +70,8 @@ class SqlStore:
         self.host_standing = reader.host_standing
         self.due = reader.due
         self.next_due = reader.next_due
+        self.request_counts = reader.request_counts
+        self.overdue_reviews = reader.overdue_reviews
         self.dependents = reader.dependents
         self.pending_counts = reader.pending_counts
         self.commit = writer.commit

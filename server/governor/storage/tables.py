@@ -18,6 +18,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -38,10 +39,17 @@ requests: Final = Table(
     Column("state_type", _TEXT, nullable=False),
     Column("state_id", _TEXT, nullable=False),
     Column("actor", _TEXT, nullable=False),
+    Column("requester", _TEXT, nullable=False, server_default=""),
     Column("category", _TEXT),
+    Column("risk", _TEXT, nullable=False, server_default="UNSPECIFIED"),
+    Column("blast_radius", _TEXT, nullable=False, server_default="UNSPECIFIED"),
     Column("submitted_at", BigInteger, nullable=False),
     Column("submitted_revision", BigInteger, nullable=False),
     Column("due_at", BigInteger),
+    # When the review is due that is still owed; None where none is.
+    Column("review_due_at", BigInteger),
+    # Whether rows of request_waits tell of it: the others are changed without a look at that table.
+    Column("waits", Boolean, nullable=False, server_default=false()),
     Column("unfinished", Boolean, nullable=False),
     Column("revision", BigInteger, nullable=False),
     # Which replica sees to what comes next: the last that wrote the row, or that took it over.
@@ -54,7 +62,8 @@ requests: Final = Table(
     Column("progress", LargeBinary, nullable=False),
     # The time stands in the index so that a range of it is decided without visiting the rows.
     Index("requests_by_tenant", "tenant", "submitted_revision", "id", "submitted_at"),
-    Index("requests_by_status", "tenant", "status", "submitted_revision", "id"),
+    # The mask stands in the index so that a reason is looked for without visiting the rows.
+    Index("requests_by_status", "tenant", "status", "submitted_revision", "id", "pending_mask"),
     Index("requests_by_state", "tenant", "state_type", "state_id", "submitted_revision", "id"),
     Index("requests_by_actor", "tenant", "actor", "submitted_revision", "id"),
     Index(
@@ -65,6 +74,44 @@ requests: Final = Table(
         "id",
         sqlite_where=text("category IS NOT NULL"),
         postgresql_where=text("category IS NOT NULL"),
+    ),
+    # Of those who say how risky it is, and how far it reaches: most say neither, and pay nothing.
+    Index(
+        "requests_by_risk",
+        "tenant",
+        "risk",
+        "submitted_revision",
+        "id",
+        sqlite_where=text("risk <> 'UNSPECIFIED'"),
+        postgresql_where=text("risk <> 'UNSPECIFIED'"),
+    ),
+    Index(
+        "requests_by_blast_radius",
+        "tenant",
+        "blast_radius",
+        "submitted_revision",
+        "id",
+        sqlite_where=text("blast_radius <> 'UNSPECIFIED'"),
+        postgresql_where=text("blast_radius <> 'UNSPECIFIED'"),
+    ),
+    # Few requests owe a review: who owes one too long, and all that do.
+    Index(
+        "requests_reviews_due",
+        "tenant",
+        "requester",
+        "review_due_at",
+        "id",
+        sqlite_where=text("review_due_at IS NOT NULL"),
+        postgresql_where=text("review_due_at IS NOT NULL"),
+    ),
+    Index(
+        "requests_under_review",
+        "tenant",
+        "submitted_revision",
+        "id",
+        "review_due_at",
+        sqlite_where=text("review_due_at IS NOT NULL"),
+        postgresql_where=text("review_due_at IS NOT NULL"),
     ),
     Index(
         "requests_pending",
@@ -103,6 +150,32 @@ request_dependencies: Final = Table(
     metadata,
     Column("depends_on", _TEXT, ForeignKey("requests.id"), primary_key=True),
     Column("request_id", _TEXT, ForeignKey("requests.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# What else a request is looked for by: an entry of its metadata, what it is linked to, and what the
+# host reported beside the change. `kind` says which; a page of one label is a range of this key.
+request_labels: Final = Table(
+    "request_labels",
+    metadata,
+    Column("tenant", _TEXT, primary_key=True),
+    Column("kind", _TEXT, primary_key=True),
+    Column("label", _TEXT, primary_key=True),
+    Column("submitted_revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("request_id", _TEXT, ForeignKey("requests.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# Whom a request waits for now. The only rows that are ever removed again: they are as many as there
+# are people asked, and none once nobody is.
+request_waits: Final = Table(
+    "request_waits",
+    metadata,
+    Column("tenant", _TEXT, primary_key=True),
+    Column("target", _TEXT, primary_key=True),
+    Column("submitted_revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("request_id", _TEXT, ForeignKey("requests.id"), primary_key=True),
+    Index("request_waits_by_request", "request_id"),
     sqlite_with_rowid=False,
 )
 
@@ -149,10 +222,32 @@ ledger: Final = Table(
     Column("at", BigInteger, nullable=False),
     Column("entry", LargeBinary, nullable=False),
     Column("leaf_hash", LargeBinary, nullable=False),
-    # Category and code stand in the index so that a filter on them does not visit the entries.
-    Index("ledger_by_tenant", "tenant", "revision", "category", "code"),
+    # Category, code and time stand in the index: a filter on them does not visit the entries.
+    Index("ledger_by_tenant", "tenant", "revision", "category", "code", "at"),
     Index("ledger_by_request", "tenant", "request_id", "revision"),
     Index("ledger_by_actor", "tenant", "actor", "revision"),
+    # What people said. A request that policy allows by itself has no such entry, and pays nothing.
+    Index(
+        "ledger_votes",
+        "tenant",
+        "actor",
+        "revision",
+        "code",
+        "at",
+        sqlite_where=text("category = 'APPROVAL'"),
+        postgresql_where=text("category = 'APPROVAL'"),
+    ),
+    # The categories that a request which policy allows by itself has no entry of.
+    Index(
+        "ledger_by_category",
+        "tenant",
+        "category",
+        "revision",
+        "code",
+        "at",
+        sqlite_where=text("category IN ('APPROVAL', 'CHECK', 'BREAK_GLASS')"),
+        postgresql_where=text("category IN ('APPROVAL', 'CHECK', 'BREAK_GLASS')"),
+    ),
     Index(
         "ledger_by_execution",
         "tenant",

@@ -1,6 +1,6 @@
 """What the use cases need from the world: the protocols that adapters implement."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -96,6 +96,7 @@ class StoredEntry(Value, frozen=True, kw_only=True):
     category: Category
     code: str
     actor: str
+    at: Micros
     data: bytes
 
 
@@ -125,6 +126,10 @@ class Cursor(Value, frozen=True, kw_only=True):
 
     revision: int
     id: str
+
+
+Due = tuple[Micros, RequestId]
+"""A place among what is due: a request's due_at, and its id."""
 
 
 class LinkKind(StrEnum):
@@ -173,6 +178,19 @@ class RequestQuery(Value, frozen=True, kw_only=True):
     limit: int = 50
 
 
+class RequestCounts(Value, frozen=True, kw_only=True):
+    """How many requests stand where; what there is none of is left out.
+
+    One that waits for two reasons is counted under both. A review is overdue from `due_at` on,
+    whether or not that has been decided yet.
+    """
+
+    statuses: Mapping[Status, int] = {}
+    pending: Mapping[PendingReason, int] = {}
+    reviews_open: int = 0
+    reviews_overdue: int = 0
+
+
 class ExecutionQuery(Value, frozen=True, kw_only=True):
     """Filters that must all match; empty ones match everything. Newest first."""
 
@@ -210,6 +228,8 @@ class DecisionFilter(Value, frozen=True, kw_only=True):
             and (not self.codes or entry.code in self.codes)
             and (not self.actor or entry.actor == self.actor)
             and (not self.execution_id or entry.execution_id == self.execution_id)
+            and (self.from_time is None or entry.at >= self.from_time)
+            and (self.until_time is None or entry.at < self.until_time)
         )
 
 
@@ -263,12 +283,29 @@ class Store(Protocol):
         """Whether the host is trusted, as last committed."""
         ...
 
-    async def due(self, *, until: Micros, limit: int) -> tuple[RequestId, ...]:
-        """Requests whose due_at is not later than `until`, earliest first."""
+    async def due(
+        self, *, until: Micros, limit: int, after: Due | None = None
+    ) -> tuple[RequestId, ...]:
+        """Requests whose due_at is not later than `until`, earliest first, and then by their ids.
+
+        `after` leaves out everything up to that place: what was looked at is not read again.
+        """
         ...
 
     async def next_due(self) -> Micros | None:
         """The earliest due_at there is."""
+        ...
+
+    async def overdue_reviews(
+        self, tenant: str, *, requester: str, until: Micros, limit: int
+    ) -> tuple[MutationRequest, ...]:
+        """A person's requests whose review is still owed and was due by `until`, longest due first,
+        their payloads' data left empty.
+        """
+        ...
+
+    async def request_counts(self, tenant: str, *, now: Micros) -> RequestCounts:
+        """How many requests of a tenant stand where, all as of one moment."""
         ...
 
     async def adopt(self, *, limit: int) -> tuple[MutationRequest, ...]:
