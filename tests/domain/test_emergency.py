@@ -49,7 +49,7 @@ DUE = later(600)
 BROKEN = BreakGlass(by=REQUESTER, justification="checkout is down", at=T0)
 EMERGENCY = Emergency(broken=BROKEN, review_due_at=DUE)
 OWNER = person("olga")
-FOUND = Reason(code="REAL", category="outage", message="it was", metadata={"ticket": "T-1"})
+FOUND = Reason(code="REAL", category="OUTAGE", message="it was", metadata={"ticket": "T-1"})
 TWO_STEPS = plan(
     step("security", requirement("one")),
     step(

@@ -9,7 +9,15 @@ from governor.domain.errors import GovernorError, MissingRole, NotFound
 from governor.domain.execution import Execution
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Risk
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
-from governor.usecases.access import ADMIN, APPROVER, AUDITOR, OPERATOR, ROLES, SUBMITTER
+from governor.usecases.access import (
+    ADMIN,
+    APPROVER,
+    AUDITOR,
+    BREAK_GLASS,
+    OPERATOR,
+    ROLES,
+    SUBMITTER,
+)
 from governor.usecases.commands import CaughtUp, Subscribe, WaitFor
 from governor.usecases.ports import DecisionFilter, ExecutionQuery, RequestQuery
 from governor.usecases.query import (
@@ -25,7 +33,7 @@ from tests.support.governed import Governed, caller
 from tests.support.people import EVE, OTHER_TENANT, RITA, TENANT
 from tests.support.scripted_host import Loss
 
-ALL_ROLES = (SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN)
+ALL_ROLES = (SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN, BREAK_GLASS)
 SOON = Micros(1_700_000_060_000_000)
 
 # Written out a second time, by hand: what opens each RPC, and what opens it for one's own alone.
@@ -35,6 +43,7 @@ ALLOWED: Mapping[str, str] = {
     "ListRequests": "submitter approver operator auditor admin",
     "Approve": "approver",
     "Reject": "approver",
+    "ReviewBreakGlass": "approver auditor",
     "Cancel": "operator admin",
     "Supersede": "",
     "Execute": "operator admin",
@@ -94,6 +103,7 @@ CALLS: Mapping[str, Call] = {
     ),
     "Approve": lambda s, actor: s.sidecar.vote(actor, s.pending),
     "Reject": lambda s, actor: s.sidecar.vote(actor, s.pending, VoteKind.REJECT),
+    "ReviewBreakGlass": lambda s, actor: s.sidecar.review(actor, s.pending),
     "Cancel": lambda s, actor: s.sidecar.cancel(actor, s.pending),
     "Supersede": lambda s, actor: s.sidecar.supersede(actor, s.pending, risk=Risk.HIGH),
     "Execute": lambda s, actor: s.sidecar.execute(actor, s.approved),

@@ -1,4 +1,4 @@
-"""Break-glass: what an emergency skips and what it never does, and whom an overdue review blocks."""
+"""Break-glass: what an emergency skips and what it does not, and whom an overdue review blocks."""
 
 from pathlib import Path
 from typing import Any

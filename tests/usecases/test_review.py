@@ -58,7 +58,7 @@ async def test_a_review_is_recorded_with_its_reason_and_changes_no_status(
 ) -> None:
     request = await broken(sidecar)
     await sidecar.quiet()
-    found = Reason(code="REAL", category="outage", message="it was", metadata={"ticket": "T-1"})
+    found = Reason(code="REAL", category="OUTAGE", message="it was", metadata={"ticket": "T-1"})
     executed = await sidecar.now(request)
 
     changed = await sidecar.review(ANN, request, reason=found)

@@ -61,6 +61,12 @@ def reviewed(
     return Advance(request=after, decisions=(decision,))
 
 
+def review_due(request: MutationRequest) -> Micros | None:
+    """When its review becomes overdue; None while none is awaited."""
+    review = request.progress.review
+    return review.due_at if review is not None and review.is_awaited else None
+
+
 def review_overdue(request: MutationRequest, *, now: Micros) -> Advance:
     """The review's time has passed and nobody has given it.
 

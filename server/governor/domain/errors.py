@@ -57,6 +57,7 @@ class NotEligible(GovernorError):
 
     def __init__(self, actor: str, cause: str, *, act: str = "vote on") -> None:
         super().__init__(f"{actor} may not {act} this request: {cause}", actor=actor, cause=cause)
+        self.act = act
 
 
 class MissingRole(GovernorError):

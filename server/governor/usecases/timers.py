@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from governor.domain.emergency import review_overdue
+from governor.domain.emergency import review_due, review_overdue
 from governor.domain.errors import Conflict, Overloaded, StoreUnavailable
 from governor.domain.request import MutationRequest, PendingReason, Status
 from governor.domain.values import Micros, RequestId
@@ -133,10 +133,10 @@ def what_is_due(request: MutationRequest, now: Micros) -> Advance | None:
     """What its time brings a request: expiry before anything else that is not due before it. None:
     nothing yet.
     """
-    due_at, review = request.due_at, request.progress.review
+    due_at = request.due_at
     if due_at is None or due_at > now:
         return None
-    if review is not None and review.is_awaited and review.due_at == due_at:
+    if review_due(request) == due_at:
         return review_overdue(request, now=now)
     if request.expires_at <= now:
         return expired(request, now=now)
