@@ -167,7 +167,10 @@ async def test_an_emergency_lives_briefly(sidecar: Governed) -> None:
     assert request.expires_at == in_seconds(sidecar, 3_600)
 
     await sidecar.pass_time(3_600)
-    assert (await sidecar.now(request)).status is Status.EXPIRED
+    expired = await sidecar.now(request)
+    assert expired.status is Status.EXPIRED
+    assert expired.progress.review is not None
+    assert expired.progress.review.status is ReviewStatus.OPEN, "its time has not come"
 
 
 async def test_it_may_be_given_less_time_and_no_more(sidecar: Governed) -> None:
