@@ -325,13 +325,16 @@ async def test_who_has_lost_the_role_by_the_claim_has_broken_nothing(
         await check_everything(sidecar)
 
 
-@pytest.mark.parametrize("gone", [True, False])
-async def test_what_starts_by_itself_looks_at_the_role_too(sidecar: Governed, gone: bool) -> None:
+@pytest.mark.parametrize("how", ["gone", "without the role", "somebody else by now"])
+async def test_what_starts_by_itself_looks_at_the_role_too(sidecar: Governed, how: str) -> None:
     request = await broken(sidecar, execute_after=in_seconds(sidecar, 60))
-    if gone:
-        del sidecar.directory.people[FAYE, TENANT]
-    else:
-        sidecar.directory.put(FAYE, TENANT, ("submitter",))
+    match how:
+        case "gone":
+            del sidecar.directory.people[FAYE, TENANT]
+        case "without the role":
+            sidecar.directory.put(FAYE, TENANT, ("submitter",))
+        case _:
+            sidecar.directory.put(FAYE, TENANT, ("submitter", "break_glass"), person=SAM)
 
     await sidecar.pass_time(60)
 

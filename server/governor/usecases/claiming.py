@@ -41,16 +41,16 @@ class Claims:
         """Resolves the version, where the host does not, and commits the claim.
 
         The committed request is not EXECUTING when its version turned out to be stale, or when
-        what it was approved on does not hold any more. Raises
-        StateBusy, Conflict, HostUnavailable, HostHeld, IllegalTransition.
+        what it was approved on does not hold any more. Raises StateBusy, Conflict,
+        HostUnavailable, HostHeld, IllegalTransition.
         """
         app = self._app
-        capabilities = await app.standing.vouch()
-        lost = ground_lost(app, request)
-        if lost is not None:
+        ungrounded = ground_lost(app, request)
+        if ungrounded is not None:
             return await app.store.commit(
-                Commit(requests=(lost.request,), decisions=lost.decisions, key=key)
+                Commit(requests=(ungrounded.request,), decisions=ungrounded.decisions, key=key)
             )
+        capabilities = await app.standing.vouch()
         resolution, current = _upfront(request), None
         if resolution is None and not capabilities.compare_and_apply:
             current = await app.host.state_version(request.tenant, request.state)
