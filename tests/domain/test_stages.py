@@ -8,6 +8,7 @@ import pytest
 
 from governor.domain.approval import VoteKind
 from governor.domain.auditing import audited
+from governor.domain.emergency import glass_lost
 from governor.domain.errors import (
     Conflict,
     IllegalTransition,
@@ -220,6 +221,7 @@ EVENTS: dict[str, Event] = {
     "the review passes": answers(LOOK, passed=True),
     "the review fails": answers(LOOK, passed=False),
     "the review runs out of time": runs_out(LOOK),
+    "the glass was not theirs to break": lambda at: glass_lost(at.request, now=NOW),
     "canceled": cancels,
     "superseded": supersedes,
     "expired": lambda at: expired(at.request, now=NOW),
@@ -261,7 +263,7 @@ WAITING = (
     "asked and gated",
 )
 ALL = "APPROVAL EXTERNAL_CHECK QUOTA MANUAL_REVIEW"
-READY = ("approved", "consented", "free again")
+READY = ("approved", "consented", "glass broken", "free again")
 
 # event: {stages: (status, what it then waits for, the decisions in their order)}
 LAW: dict[str, dict[Sequence[str], tuple[str, str, str]]] = {
@@ -395,6 +397,13 @@ LAW: dict[str, dict[Sequence[str], tuple[str, str, str]]] = {
     "the review fails": {("asked and gated",): ("REJECTED", "", "check:failed rejected")},
     "the review runs out of time": {
         ("asked and gated",): ("REJECTED", "", "check:timed_out rejected"),
+    },
+    "the glass was not theirs to break": {
+        ("glass broken",): (
+            "PENDING",
+            "APPROVAL",
+            "approval:voided pending approval:requested",
+        ),
     },
     "canceled": {
         (*WAITING, "revalidating", *READY, "executing"): ("CANCELED", "", "canceled"),
@@ -559,11 +568,14 @@ def test_an_event_changes_the_progress_alone_and_leaves_its_arguments_as_they_we
 
 
 @pytest.mark.parametrize(("event", "stage"), LEGAL)
-def test_what_has_ended_waits_for_nothing_and_will_never_be_due(event: str, stage: str) -> None:
+def test_what_has_ended_waits_for_nothing_and_is_due_for_a_review_alone(
+    event: str, stage: str
+) -> None:
     after = EVENTS[event](STAGES[stage]()).request
     if after.is_terminal:
         assert after.progress.pending == ()
-        assert after.due_at is None
+        owes_a_review = after.progress.review is not None
+        assert (after.due_at is None) is not owes_a_review
 
 
 @pytest.mark.parametrize(("event", "stage"), LEGAL)

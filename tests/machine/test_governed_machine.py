@@ -24,9 +24,12 @@ from governor.domain.errors import (
     GovernorError,
     HostUnavailable,
     IllegalTransition,
+    MissingRole,
+    NoReviewOpen,
     NotEligible,
     Overloaded,
     RequestIdReused,
+    ReviewOverdue,
     StateBusy,
 )
 from governor.domain.execution import Execution, ExecutionStatus, Outcome
@@ -51,7 +54,19 @@ from governor.usecases.watch import stream_decisions
 from tests.support.builders import MICROS_PER_SECOND
 from tests.support.governed import Governed, caller
 from tests.support.invariants import check_everything, check_nothing_is_stuck
-from tests.support.people import ANN, AUDREY, BOB, CLEO, OTTO, RITA, ROBOT, SAM, TENANT
+from tests.support.people import (
+    ANN,
+    AUDREY,
+    BOB,
+    CLEO,
+    FAYE,
+    FAYES_PHONE,
+    OTTO,
+    RITA,
+    ROBOT,
+    SAM,
+    TENANT,
+)
 from tests.support.scripted_host import (
     AT_MOST_ONCE,
     BUSY,
@@ -71,10 +86,12 @@ LIMITS = Limits(
     executions_running_max=2,
     executions_per_request_max=3,
     request_lifetime_seconds=3600.0,
+    break_glass_lifetime_seconds=300.0,
+    break_glass_review_seconds=40.0,
     tail_entries_max=16,
 )
 QUORUMS = {Risk.LOW: 0, Risk.MEDIUM: 1, Risk.HIGH: 2, Risk.CRITICAL: 0}
-PERSONS = {ROBOT: RITA}
+PERSONS = {ROBOT: RITA, FAYES_PHONE: FAYE}
 REFUSED_FLAG = "refused"
 FLAGS = ("a", "a", "b", REFUSED_FLAG)
 FATES = (Loss.ORDER, Loss.ANSWER, Loss.DELAY, BUSY)
@@ -135,6 +152,7 @@ class Lives(RuleBasedStateMachine):
         self.known: dict[RequestId, Known] = {}
         self.said: list[Said] = []
         self.seen: list[int] = []
+        self.without_the_role: set[str] = set()
         self.sidecar: Governed
 
     def run(self, doing: Coroutine[Any, Any, _T]) -> _T:
@@ -233,6 +251,84 @@ class Lives(RuleBasedStateMachine):
             assert request.status in expected, request.status
 
         self.step(submit())
+
+    @rule(
+        actor=st.sampled_from([FAYE, FAYES_PHONE, RITA]),
+        flag=st.sampled_from(FLAGS),
+        risk=st.sampled_from([Risk.LOW, Risk.MEDIUM, Risk.HIGH, Risk.CRITICAL]),
+        mode=st.sampled_from(ExecutionMode),
+        strategy=st.sampled_from(StaleStrategy),
+        version=st.sampled_from(["none", "right", "wrong"]),
+    )
+    def break_the_glass(
+        self,
+        actor: str,
+        flag: str,
+        risk: Risk,
+        mode: ExecutionMode,
+        strategy: StaleStrategy,
+        version: str,
+    ) -> None:
+        sidecar, key, person = self.sidecar, self.sidecar.next_key(), PERSONS.get(actor, actor)
+        current = sidecar.host.version((TENANT, "flag", flag))
+        fields = {
+            "flag": flag,
+            "risk": risk,
+            "execution_mode": mode,
+            "stale_strategy": strategy,
+            "expected_version": {"none": None, "right": current, "wrong": "wrong"}[version],
+            "break_glass": "it burns",
+        }
+
+        async def submit() -> None:
+            owes = await self.owes_a_review(person)
+            may = person == FAYE and actor not in self.without_the_role
+            answer, died = await self.ask(lambda: sidecar.submitted(actor, key=key, **fields))
+            if isinstance(answer, Submitted):
+                request = answer.request
+                self.known[request.id] = Known(id=request.id, requester=person, risk=risk)
+                is_owed = request.progress.review is not None
+                assert is_owed is (risk in (Risk.MEDIUM, Risk.HIGH))
+                assert died or (may and not owes)
+                if not died and risk is not Risk.CRITICAL:
+                    assert request.status in {Status.APPROVED, Status.EXECUTING}, request.status
+                return
+            refusal = ReviewOverdue if may else MissingRole
+            assert isinstance(answer, refusal), answer
+            assert died or owes or not may
+
+        self.step(submit())
+
+    @rule(actor=st.sampled_from([FAYE, FAYES_PHONE]))
+    def the_role_comes_or_goes(self, actor: str) -> None:
+        self.without_the_role ^= {actor}
+        held = {"submitter"} | ({"break_glass"} if actor not in self.without_the_role else set())
+        self.sidecar.directory.put(actor, TENANT, held, person=FAYE)
+
+    @precondition(lambda self: self.known)
+    @rule(reviewer=st.sampled_from([ANN, ROBOT, AUDREY]), justified=st.booleans(), data=st.data())
+    def review(self, reviewer: str, justified: bool, data: st.DataObject) -> None:
+        id = self.draw_owing(data)
+        key = self.sidecar.next_key()
+
+        async def review() -> None:
+            before = await self.show(id)
+            owed = before.progress.review
+            answer, died = await self.ask(
+                lambda: self.sidecar.review(reviewer, before, key=key, justified=justified),
+                known=id,
+            )
+            if isinstance(answer, Changed):
+                assert answer.request.status is before.status
+                assert owed is not None
+                assert reviewer != AUDREY
+                assert owed.is_open
+            elif not died:
+                is_open = owed is not None and owed.is_open
+                assert isinstance(answer, NotEligible if is_open else NoReviewOpen), answer
+                assert reviewer == AUDREY or not is_open
+
+        self.step(review())
 
     @precondition(lambda self: self.known)
     @rule(
@@ -393,7 +489,7 @@ class Lives(RuleBasedStateMachine):
         id = self.draw_open(data)
         kinds = data.draw(
             st.lists(
-                st.sampled_from(["approve", "reject", "cancel", "execute", "supersede"]),
+                st.sampled_from(["approve", "reject", "cancel", "execute", "supersede", "review"]),
                 min_size=callers,
                 max_size=callers,
             ),
@@ -409,6 +505,7 @@ class Lives(RuleBasedStateMachine):
                 "cancel": lambda _: sidecar.cancel(OTTO, before),
                 "execute": lambda _: sidecar.execute(OTTO, before),
                 "supersede": lambda _: sidecar.supersede(owner, before, risk=Risk.MEDIUM),
+                "review": lambda reviewer: sidecar.review(reviewer, before),
             }
             voters = (ANN, BOB, CLEO, ANN, BOB)
             asking = [
@@ -594,6 +691,21 @@ class Lives(RuleBasedStateMachine):
             for execution in await self.sidecar.store.executions_of(id)
             if execution.status is ExecutionStatus.IN_DOUBT
         ]
+
+    async def owes_a_review(self, person: str) -> bool:
+        """Whether one is overdue, by the clock."""
+        reviews = [
+            (await self.show(known.id)).progress.review
+            for known in self.known.values()
+            if known.requester == person
+        ]
+        now = self.sidecar.clock.now()
+        return any(one is not None and one.is_open and one.due_at <= now for one in reviews)
+
+    def draw_owing(self, data: st.DataObject) -> RequestId:
+        """Rather one of those for which the glass may have been broken."""
+        emergencies = [id for id, known in self.known.items() if known.requester == FAYE]
+        return data.draw(st.sampled_from(sorted(emergencies) or sorted(self.known)), "request")
 
     def draw_open(self, data: st.DataObject) -> RequestId:
         """A request that has not ended, as long as there is one."""

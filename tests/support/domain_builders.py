@@ -4,8 +4,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from governor.domain.approval import Plan, Requirement, Step, StepMode, Target, Vote, VoteKind
+from governor.domain.approval import (
+    BreakGlass,
+    Plan,
+    Requirement,
+    Step,
+    StepMode,
+    Target,
+    Vote,
+    VoteKind,
+)
 from governor.domain.auditing import audited
+from governor.domain.break_glass import Emergency
 from governor.domain.digest import plan_digest
 from governor.domain.executing import claimed, in_doubt, not_applied, settled
 from governor.domain.execution import Applied, Execution, Refused
@@ -272,6 +282,16 @@ def _consented() -> Stage:
     return Stage(request=vote(_half_approved().request, BOB))
 
 
+def _glass_broken() -> Stage:
+    emergency = Emergency(
+        broken=BreakGlass(by=REQUESTER, justification="it burns", at=T0), review_due_at=later(600)
+    )
+    step = submitted(
+        new_request(), verdict=deferred(), waits=(), actor=REQUESTER, now=T0, emergency=emergency
+    )
+    return Stage(request=step.request)
+
+
 def _executing() -> Stage:
     return claim(_consented().request)
 
@@ -338,6 +358,7 @@ STAGES: dict[str, Callable[[], Stage]] = {
     "revalidating": _revalidating,
     "approved": _approved,
     "consented": _consented,
+    "glass broken": _glass_broken,
     "executing": _executing,
     "free again": _free_again,
     "in audit": _in_audit,

@@ -33,6 +33,7 @@ from governor.usecases import cancel as canceling
 from governor.usecases import execute as executing
 from governor.usecases import resolve as resolving
 from governor.usecases import resolve_pending as answering
+from governor.usecases import review as reviewing
 from governor.usecases import revoke_vote as revoking
 from governor.usecases import submit as submitting
 from governor.usecases import supersede as superseding
@@ -49,6 +50,7 @@ from governor.usecases.commands import (
     Execute,
     ResolveExecution,
     ResolvePending,
+    ReviewBreakGlass,
     RevokeVote,
     Submit,
     Submitted,
@@ -387,6 +389,25 @@ class Governed:
         )
         command = plain.but(**options)
         return (await answering.resolve_pending(self.app, caller(actor), command)).request
+
+    async def review(
+        self,
+        reviewer: str,
+        request: MutationRequest,
+        *,
+        key: str | None = None,
+        **options: Any,
+    ) -> Changed:
+        """Reviews the emergency that `request` shows; justified unless `options` say otherwise."""
+        said: dict[str, Any] = {
+            "digest": request.progress.digest,
+            "justified": True,
+            "reason": Reason(code="REAL", message="it was on fire"),
+        }
+        command = ReviewBreakGlass(
+            request_id=key or self.next_key(), id=request.id, **said | options
+        )
+        return await reviewing.review_break_glass(self.app, caller(reviewer), command)
 
     async def cancel(
         self, actor: str, request: MutationRequest, *, key: str | None = None, **options: Any

@@ -145,7 +145,24 @@ def _check_order(request: MutationRequest, decisions: list[Decision]) -> None:
             assert rest == {decision.status}, f"{request.id} went on after its end"
     assert decisions[0].code is Code.SUBMITTED
     if request.is_terminal:
-        assert decisions[-1].code.category is Category.LIFECYCLE
+        # Its review is the one thing that may still come.
+        ends = [one for one in decisions if one.code.category is not Category.BREAK_GLASS]
+        assert ends[-1].code.category is Category.LIFECYCLE
+    _check_review(request, decisions)
+
+
+def _check_review(request: MutationRequest, decisions: list[Decision]) -> None:
+    """Who went past an approval owes a review, and nobody else; the requester never gave it."""
+    told = [one for one in decisions if one.code.category is Category.BREAK_GLASS]
+    review = request.progress.review
+    assert bool(told) is (review is not None), f"{request.id}: a review out of nothing"
+    if review is None:
+        return
+    assert [one.code for one in told[:1]] == [Code.BREAK_GLASS_USED]
+    assert review.is_open is (told[-1].code is not Code.BREAK_GLASS_REVIEWED)
+    assert review.is_awaited is (told[-1].code is Code.BREAK_GLASS_USED)
+    if review.reviewer is not None:
+        assert review.reviewer.person != request.requester, "somebody reviewed themselves"
 
 
 def check_votes(request: MutationRequest) -> None:

@@ -6,7 +6,14 @@ from governor.domain.approval import Requirement, Step, StepMode, Target
 from governor.domain.policy import Effect, Facts, Rule, Verdict, evaluate
 from governor.domain.request import Risk
 from governor.domain.values import Identity, Micros, TargetKind
-from governor.usecases.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SUBMITTER
+from governor.usecases.access import (
+    ADMIN,
+    APPROVER,
+    AUDITOR,
+    BREAK_GLASS,
+    OPERATOR,
+    SUBMITTER,
+)
 
 TENANT = "acme"
 OTHER_TENANT = "umbrella"
@@ -14,6 +21,7 @@ REVIEWERS = Target(kind=TargetKind.GROUP, name="reviewers")
 
 RITA, SAM, ANN, BOB, CLEO = "rita", "sam", "ann", "bob", "cleo"
 OTTO, ADA, AUDREY, ROBOT, EVE = "otto", "ada", "audrey", "robot", "eve"
+FAYE, FAYES_PHONE = "faye", "fayes-phone"
 
 
 def reviewed(quorum: int, name: str = "review") -> Step:
@@ -62,6 +70,9 @@ class PlainDirectory:
             (AUDREY, (AUDITOR,), ()),
         ):
             self.put(id, TENANT, roles, groups)
+        on_call = (SUBMITTER, BREAK_GLASS)
+        self.put(FAYE, TENANT, on_call)
+        self.put(FAYES_PHONE, TENANT, on_call, person=FAYE)
         self.put(ROBOT, TENANT, (APPROVER,), ("reviewers",), person=RITA)
         everything = (SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN)
         self.put(EVE, OTHER_TENANT, everything, ("reviewers",))

@@ -14,6 +14,7 @@ from governor.usecases.access import (
     ADMIN,
     APPROVER,
     AUDITOR,
+    BREAK_GLASS,
     CHECKER,
     OPERATOR,
     ROLES,
@@ -36,7 +37,7 @@ from tests.support.governed import Governed, caller
 from tests.support.people import EVE, OTHER_TENANT, RITA, TENANT
 from tests.support.scripted_host import Loss
 
-ALL_ROLES = (SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN, CHECKER)
+ALL_ROLES = (SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN, CHECKER, BREAK_GLASS)
 SOON = Micros(1_700_000_060_000_000)
 
 # Written out a second time, by hand: what opens each RPC, and what opens it for one's own alone.
@@ -50,6 +51,7 @@ ALLOWED: Mapping[str, str] = {
     "Reject": "approver",
     "RevokeVote": "approver",
     "ResolvePending": "operator admin checker",
+    "ReviewBreakGlass": "approver auditor",
     "Cancel": "operator admin",
     "Supersede": "",
     "Execute": "operator admin",
@@ -116,6 +118,7 @@ CALLS: Mapping[str, Call] = {
     "Reject": lambda s, actor: s.sidecar.vote(actor, s.pending, VoteKind.REJECT),
     "RevokeVote": lambda s, actor: s.sidecar.revoke(actor, s.pending),
     "ResolvePending": lambda s, actor: s.sidecar.answer_gate(actor, s.gated, CHECK.name),
+    "ReviewBreakGlass": lambda s, actor: s.sidecar.review(actor, s.pending),
     "Cancel": lambda s, actor: s.sidecar.cancel(actor, s.pending),
     "Supersede": lambda s, actor: s.sidecar.supersede(actor, s.pending, risk=Risk.HIGH),
     "Execute": lambda s, actor: s.sidecar.execute(actor, s.approved),

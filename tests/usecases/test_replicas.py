@@ -20,7 +20,7 @@ from tests.support.backends import WAIT_SECONDS_MAX, Backend
 from tests.support.domain_builders import CHECK
 from tests.support.governed import Governed, caller
 from tests.support.invariants import check_everything
-from tests.support.people import ANN, AUDREY, BOB, OTTO, RITA, TENANT, reviewed
+from tests.support.people import ANN, AUDREY, BOB, FAYE, OTTO, RITA, TENANT, reviewed
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.scripted_host import Kind, Loss, ScriptedHost
 
@@ -358,4 +358,34 @@ async def test_expiry_at_one_replica_and_approval_at_another_have_one_winner(
             await b.store.refresh(Revision(0))
     history = await b.history(now)
     assert history.count("LIFECYCLE expired") + history.count("LIFECYCLE executed") == 1
+    await check_everything(b)
+
+
+@pytest.mark.parametrize("lives_on", [True, False])
+async def test_a_review_at_one_replica_leaves_the_execution_of_another_as_it_is(
+    a: Governed, b: Governed, backend: Backend, lives_on: bool
+) -> None:
+    """Who writes a request sees to it: also to one that is left executing by whoever dies then."""
+    a.host.orders.shut()
+    request = await a.submit(FAYE, risk=Risk.MEDIUM, break_glass="it burns")
+    await a.quiet()
+    await b.review(ANN, await b.now(request))
+    assert (await b.now(request)).status is Status.EXECUTING
+    if not lives_on:
+        await a.freeze()
+        await expire_lease_of_the_older(backend)
+    a.host.orders.open()
+
+    if lives_on:
+        executed = await becomes(b, request, Status.EXECUTED)
+        await b.pass_time(120)
+    else:
+        await b.pass_time(120)
+        executed = await becomes(b, request, Status.EXECUTED)
+
+    assert executed.progress.review is not None
+    assert not executed.progress.review.is_open
+    assert len(a.host.effects) == 1
+    token = (await b.execution_of(request)).fencing_token
+    assert (token == 1) is lives_on
     await check_everything(b)

@@ -87,7 +87,7 @@ def submission() -> wire.SubmitRequest:
 
 def replacement() -> wire.SubmitRequest:
     request = submission()
-    for field in ("request_id", "validate_only", "wait"):
+    for field in ("request_id", "validate_only", "wait", "break_glass"):
         request.ClearField(field)
     return request
 

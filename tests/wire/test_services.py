@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from governance.v1 import execution_pb2, host_pb2, mutation_pb2, request_pb2
+from governance.v1 import decision_pb2, execution_pb2, host_pb2, mutation_pb2, request_pb2
 from governance.v1 import governance_service_pb2 as wire
 from governor.domain.policy import Effect, Rule
 from governor.domain.values import Micros, Revision
@@ -20,7 +20,17 @@ from governor.wire import reading
 from governor.wire.identity import ACTOR_KEY
 from governor.wire.rpcs import CALLS, STREAMS
 from tests.support.domain_builders import CHECK, LOOK
-from tests.support.people import ANN, AUDREY, BOB, OTTO, RITA, TENANT, PlainDirectory, PlainPolicy
+from tests.support.people import (
+    ANN,
+    AUDREY,
+    BOB,
+    FAYE,
+    OTTO,
+    RITA,
+    TENANT,
+    PlainDirectory,
+    PlainPolicy,
+)
 from tests.support.scripted_host import AT_MOST_ONCE, COMPARING, Loss, ScriptedHost
 from tests.wire.application import application
 from tests.wire.serving import Served, Told, serving, told
@@ -229,6 +239,63 @@ async def test_what_policy_put_in_the_way_is_answered(tmp_path: Path, *, passed:
         assert response.request.status == request_pb2.REQUEST_STATUS_REJECTED
         assert response.request.status_reason.metadata["code"] == "SEEN"
         assert refused.info.reason == "ILLEGAL_TRANSITION"
+
+
+async def test_an_emergency_goes_past_its_approval_and_is_reviewed_by_another(
+    tmp_path: Path,
+) -> None:
+    emergency = {
+        "risk": mutation_pb2.RISK_MEDIUM,
+        "wait": SHORTLY,
+        "break_glass": wire.BreakGlassUse(justification="it burns"),
+    }
+    async with governor(tmp_path) as sidecar:
+        refused = await sidecar.refused("Submit", submission("a", **emergency), RITA)
+        executed = (await sidecar.call("Submit", submission("b", **emergency), FAYE)).request
+        review = wire.ReviewBreakGlassRequest(
+            request_id="review-1",
+            id=executed.id,
+            etag=executed.etag,
+            request_digest=executed.request_digest,
+            justified=True,
+            reason=mutation_pb2.Reason(code="REAL", category="OUTAGE", metadata={"ticket": "T-1"}),
+        )
+        response = await sidecar.call("ReviewBreakGlass", review, ANN)
+        again = await sidecar.call("ReviewBreakGlass", review, ANN)
+        review.request_id = "review-2"
+        review.ClearField("etag")
+        second = await sidecar.refused("ReviewBreakGlass", review, BOB)
+        read = (await sidecar.call("GetRequest", wire.GetRequestRequest(id=executed.id))).request
+        decided = wire.DecisionFilter(
+            tenant=TENANT, categories=[decision_pb2.DECISION_CATEGORY_BREAK_GLASS]
+        )
+        decisions = await sidecar.call("ListDecisions", wire.ListDecisionsRequest(filter=decided))
+    assert (refused.info.reason, refused.info.metadata["needs"]) == ("MISSING_ROLE", "break_glass")
+    assert executed.status == request_pb2.REQUEST_STATUS_EXECUTED
+    assert executed.approval.break_glass.actor.id == FAYE
+    assert executed.approval.break_glass.justification == "it burns"
+    assert executed.review.status == request_pb2.REVIEW_STATUS_OPEN
+    assert [target.name for target in executed.review.reviewers] == ["reviewers"]
+    assert response.request == again.request == read
+    assert response.revision == read.revision > executed.revision
+    assert read.status == executed.status
+    assert read.review.status == request_pb2.REVIEW_STATUS_JUSTIFIED
+    assert (read.review.reviewer.id, read.review.reason) == (ANN, review.reason)
+    assert (second.info.reason, second.info.metadata["status"]) == ("NO_REVIEW_OPEN", "JUSTIFIED")
+    assert [row.code for row in decisions.decisions] == ["used", "reviewed"]
+    assert decisions.decisions[0].reason.message == "it burns"
+    assert decisions.decisions[1].facts["justified"] == "true"
+
+
+async def test_a_replacement_breaks_no_glass(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        waiting = await sidecar.submit(mutation_pb2.RISK_MEDIUM)
+        replacement = submission("state-1")
+        replacement.ClearField("request_id")
+        replacement.break_glass.justification = "now"
+        supersede = wire.SupersedeRequest(request_id="s-1", id=waiting.id, replacement=replacement)
+        refusal = await sidecar.refused("Supersede", supersede)
+    assert refusal.fields == ["replacement.break_glass"]
 
 
 async def test_a_request_is_withdrawn(tmp_path: Path) -> None:

@@ -214,6 +214,16 @@ class Requesting(Section):
         default=_LIMITS.request_lifetime_seconds_max,
         description="The farthest expire_time that a submission may name.",
     )
+    break_glass_lifetime_seconds: Seconds = Field(
+        default=_LIMITS.break_glass_lifetime_seconds,
+        description="When a submission that breaks the glass expires, and the farthest expire_time "
+        "that it may name.",
+    )
+    break_glass_review_seconds: Seconds = Field(
+        default=_LIMITS.break_glass_review_seconds,
+        description="How long others have to review it. Later than that, who broke the glass "
+        "cannot do so again until it is reviewed.",
+    )
     wait_seconds_max: Seconds = Field(
         default=_LIMITS.wait_seconds_max,
         description="The longest that WaitRequest, Submit and Execute wait before they answer.",

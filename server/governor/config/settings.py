@@ -85,6 +85,7 @@ class Settings(
     def _bounds_are_in_order(self) -> Self:
         for lesser, greater in (
             ("request_lifetime_seconds", "request_lifetime_seconds_max"),
+            ("break_glass_lifetime_seconds", "request_lifetime_seconds_max"),
             ("apply_seconds_max", "lease_seconds"),
             ("backoff_seconds_initial", "backoff_seconds_max"),
             ("check_pause_seconds_initial", "check_pause_seconds_max"),

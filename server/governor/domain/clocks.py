@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
+from governor.domain.emergency import review_due, review_overdue
 from governor.domain.gating import GATED, gate_timed_out
 from governor.domain.request import MutationRequest, Pending, PendingReason, Status
 from governor.domain.values import Micros, Value
@@ -88,6 +89,11 @@ def _may_expire(request: MutationRequest) -> bool:
 
 
 CLOCKS: Final[Sequence[Clock]] = (
+    Clock(
+        name="review",
+        moment=review_due,
+        ring=lambda request, now: review_overdue(request, now=now),
+    ),
     Clock(
         name="lifetime",
         moment=lambda request: request.expires_at if _may_expire(request) else None,

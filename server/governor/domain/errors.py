@@ -53,10 +53,11 @@ class DigestMismatch(GovernorError):
 
 
 class NotEligible(GovernorError):
-    """This person may not vote on this request now."""
+    """This person may not vote on this request now, or not `act` otherwise."""
 
-    def __init__(self, actor: str, cause: str) -> None:
-        super().__init__(f"{actor} may not vote on this request: {cause}", actor=actor, cause=cause)
+    def __init__(self, actor: str, cause: str, *, act: str = "vote on") -> None:
+        super().__init__(f"{actor} may not {act} this request: {cause}", actor=actor, cause=cause)
+        self.act = act
 
 
 class MissingRole(GovernorError):

@@ -80,6 +80,7 @@ TRANSITIONS: Mapping[Status, Mapping[Trigger, Status]] = {
         Trigger.STALE_REJECTED: Status.REJECTED,
         Trigger.RENEWAL_REQUIRED: Status.PENDING,
         Trigger.REVALIDATION_REQUIRED: Status.PENDING,
+        Trigger.APPROVAL_LOST: Status.PENDING,
         Trigger.EXPIRED: Status.EXPIRED,
         **_WITHDRAWALS,
     },

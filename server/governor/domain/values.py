@@ -1,5 +1,6 @@
 """The base of every domain value, and the few types that all of them share."""
 
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NewType, Self
 
@@ -55,6 +56,12 @@ class Identity(Value, frozen=True, kw_only=True):
     person: str
     roles: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
+
+
+def rfc3339(at: Micros) -> str:
+    """A point in time, to the second, as words and facts tell it."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}Z"
 
 
 GOVERNOR = Identity(id="governor", person="governor")

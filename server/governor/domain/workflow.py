@@ -8,7 +8,8 @@ not know raises IllegalTransition and nothing has happened.
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from governor.domain.approval import Approval
+from governor.domain.approval import Approval, Plan
+from governor.domain.break_glass import Emergency, Review
 from governor.domain.counting import deadline
 from governor.domain.decision import Code, Decision, decide
 from governor.domain.digest import request_digest
@@ -24,7 +25,7 @@ from governor.domain.request import (
     Progress,
     Status,
 )
-from governor.domain.values import GOVERNOR, Identity, Micros, Reason, RequestId, Value
+from governor.domain.values import GOVERNOR, Identity, Micros, Reason, RequestId, Value, rfc3339
 from governor.domain.waits import (
     approval_wait,
     dependency_review,
@@ -59,9 +60,13 @@ def submitted(
     waits: Sequence[Pending],
     actor: Identity,
     now: Micros,
+    emergency: Emergency | None = None,
 ) -> Advance:
     """A new request meets policy. `waits` is what holds it for its own sake (schedule, dependency);
     policy's gates and windows join them.
+
+    An `emergency` skips the approval that policy asks for, and nothing else. Where it asks for none
+    nothing is skipped, and no review is owed.
 
     `request` is CREATED; it becomes APPROVED, PENDING or REJECTED. Raises IllegalTransition when it
     is anything else.
@@ -81,10 +86,10 @@ def submitted(
         case Effect.DENY:
             after = advance(created, Trigger.POLICY_DENIED, now, status_reason=verdict.reason)
         case Effect.DEFER | Effect.ALLOW:
-            approval = None
-            if verdict.plan is not None:
-                approval = Approval(plan=verdict.plan, step_opened_at=now)
-            votes = (approval_wait(approval, now),) if approval is not None else ()
+            approval, review = _approval_of(verdict.plan, emergency, now)
+            votes = (
+                () if approval is None or approval.is_satisfied else (approval_wait(approval, now),)
+            )
             pending = scheduled(verdict, (*votes, *waits, *gates_wait(verdict.gates, now)), now)
             trigger = Trigger.MUST_WAIT if pending else Trigger.POLICY_ALLOWED
             execute_before = None if pending else execute_before_of(verdict, now)
@@ -94,6 +99,7 @@ def submitted(
                 now,
                 pending=pending,
                 approval=approval,
+                review=review,
                 execute_before=execute_before,
             )
         case _:
@@ -103,6 +109,7 @@ def submitted(
         decisions=(
             decide(Code.SUBMITTED, after, actor=actor, at=now),
             verdict_decision(after, verdict, now),
+            *_glass_broken(after, now),
             *standing(after, now, reason=after.progress.status_reason),
         ),
     )
@@ -294,6 +301,33 @@ def verdict_decision(request: MutationRequest, verdict: Verdict, now: Micros) ->
         at=now,
         reason=verdict.reason,
         facts={"rules": ",".join(verdict.rules), "policy_sha256": verdict.policy_sha256.hex()},
+    )
+
+
+def _approval_of(
+    plan: Plan | None, emergency: Emergency | None, now: Micros
+) -> tuple[Approval | None, Review | None]:
+    """What policy's plan asks for, or in an emergency the review owed in its stead."""
+    if plan is None:
+        return None, None
+    if emergency is not None:
+        return emergency.past(plan)
+    return Approval(plan=plan, step_opened_at=now), None
+
+
+def _glass_broken(request: MutationRequest, now: Micros) -> tuple[Decision, ...]:
+    """That an approval was skipped, if one was."""
+    approval, review = request.progress.approval, request.progress.review
+    if approval is None or approval.break_glass is None or review is None:
+        return ()
+    broken = approval.break_glass
+    facts = {
+        "review_due": rfc3339(review.due_at),
+        "skipped_steps": ",".join(step.name for step in approval.plan.steps),
+    }
+    reason = Reason(code="BREAK_GLASS", message=broken.justification)
+    return (
+        decide(Code.BREAK_GLASS_USED, request, actor=broken.by, at=now, reason=reason, facts=facts),
     )
 
 

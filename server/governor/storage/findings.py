@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
+from governor.domain.break_glass import ReviewStatus
 from governor.domain.decision import Category, Code
 from governor.domain.digest import request_digest
 from governor.domain.executing import outcome_digest
 from governor.domain.execution import Execution, ExecutionStatus
 from governor.domain.host_standing import HostStanding, standing_told
 from governor.domain.ledger import EMPTY, Checkpoint, leaf_hash
+from governor.domain.request import MutationRequest
 from governor.domain.values import ExecutionId, RequestId, Revision, Value
 from governor.storage import rows
 from governor.usecases.ports import Entry, Head
@@ -45,6 +47,7 @@ class Fault(Enum):
     REQUEST_CONTENT = "the request's content is not what was submitted"
     REQUEST_DIGEST = "the request's digest is not that of its last decision"
     REQUEST_STATUS = "the request's status is not that of its last decision"
+    REQUEST_REVIEW = "the review that the request owes is not what its decisions say"
     REQUEST_REVISION = "the request's revisions do not enclose its decisions"
     REQUEST_UNLISTED = "the request is not found by something that it says"
     REQUEST_LISTED = "requests are found by something that they do not say"
@@ -247,8 +250,33 @@ def check_request(row: Row[Any], told: Sequence[Entry]) -> Iterator[Finding]:
             revision=last.revision,
             detail=f"{request.status} instead of {last.decision.status}",
         )
+    yield from _check_review(request, told)
     if request.submitted_revision > first.revision or request.revision < last.revision:
         yield Finding(fault=Fault.REQUEST_REVISION, request_id=id)
+
+
+def _check_review(request: MutationRequest, told: Sequence[Entry]) -> Iterator[Finding]:
+    """Nobody is spared a review, or given one, that the ledger does not tell of."""
+    telling = [entry for entry in told if entry.decision.code.category is Category.BREAK_GLASS]
+    review = request.progress.review
+    said = _review_told(telling[-1]) if telling else None
+    if (review.status if review is not None else None) is not said:
+        yield Finding(
+            fault=Fault.REQUEST_REVIEW,
+            request_id=request.id,
+            revision=telling[-1].revision if telling else None,
+        )
+
+
+def _review_told(entry: Entry) -> ReviewStatus:
+    """Where a review stood after a decision about it."""
+    decision = entry.decision
+    if decision.code is Code.BREAK_GLASS_USED:
+        return ReviewStatus.OPEN
+    if decision.code is Code.BREAK_GLASS_REVIEW_OVERDUE:
+        return ReviewStatus.OVERDUE
+    justified = decision.facts.get("justified") == "true"
+    return ReviewStatus.JUSTIFIED if justified else ReviewStatus.UNJUSTIFIED
 
 
 _REQUEST_VALUES: Final = 4  # the columns that hold the values themselves come last

@@ -14,6 +14,8 @@ OPERATOR = "operator"
 AUDITOR = "auditor"
 ADMIN = "admin"
 CHECKER = "checker"
+BREAK_GLASS = "break_glass"
+"""Beside `submitter`: may go past an approval in an emergency. Opens no RPC by itself."""
 
 _EVERYBODY = frozenset({SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN, CHECKER})
 
@@ -26,6 +28,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     "Reject": frozenset({APPROVER}),
     "RevokeVote": frozenset({APPROVER}),
     "ResolvePending": frozenset({OPERATOR, ADMIN, CHECKER}),
+    "ReviewBreakGlass": frozenset({APPROVER, AUDITOR}),
     "Cancel": frozenset({SUBMITTER, OPERATOR, ADMIN}),
     "Supersede": frozenset({SUBMITTER}),
     "Execute": frozenset({SUBMITTER, OPERATOR, ADMIN}),

@@ -31,6 +31,8 @@ class Limits:
 
     request_lifetime_seconds: float = 7 * 86_400.0
     request_lifetime_seconds_max: float = 90 * 86_400.0
+    break_glass_lifetime_seconds: float = 3_600.0
+    break_glass_review_seconds: float = 3 * 86_400.0
     wait_seconds_max: float = 30.0
     lease_seconds: float = 30.0
     apply_seconds_max: float = 10.0

@@ -16,6 +16,7 @@ from governor.domain.voting import eligibility_lost
 from governor.domain.waits import is_claimable, is_in_window
 from governor.domain.workflow import Advance, window_closed
 from governor.usecases.app import App
+from governor.usecases.break_glass import ground_lost
 from governor.usecases.eligibility import Electorate
 from governor.usecases.ports import Commit, Committed, ExecutionTrace, IdempotencyKey
 
@@ -43,27 +44,18 @@ class Claims:
     ) -> Committed:
         """Resolves the version, where the host does not, and commits the claim.
 
-        The committed request is not EXECUTING when its version turned out to be stale, when its
-        maintenance window has closed, or when it has lost its approval: who voted is looked up
-        again. Raises StateBusy, Conflict, HostUnavailable, HostHeld, DirectoryUnavailable,
+        The committed request is not EXECUTING when its version turned out to be stale, or when
+        something has come to stand in the way: what it was approved on, or its maintenance window.
+        Raises StateBusy, Conflict, HostUnavailable, HostHeld, DirectoryUnavailable,
         IllegalTransition.
         """
         app = self._app
-        lost = self._eligibility_lost(request)
-        if lost is not None and lost.request.status is not Status.APPROVED:
-            return await app.store.commit(
-                Commit(requests=(lost.request,), decisions=lost.decisions, key=key)
-            )
-        if lost is not None:
-            committed = await app.store.commit(
-                Commit(requests=(lost.request,), decisions=lost.decisions)
-            )
-            request = committed.requests[0]
+        while (setback := self._setback(request)) is not None:
+            commit = Commit(requests=(setback.request,), decisions=setback.decisions)
+            if setback.request.status is not Status.APPROVED:
+                return await app.store.commit(commit.but(key=key))
+            request = (await app.store.commit(commit)).requests[0]
         capabilities = await app.standing.vouch()
-        if (closed := self._window_closed(request)) is not None:
-            return await app.store.commit(
-                Commit(requests=(closed.request,), decisions=closed.decisions, key=key)
-            )
         resolution, current = _upfront(request), None
         if resolution is None and not capabilities.compare_and_apply:
             current = await app.host.state_version(request.tenant, request.state)
@@ -107,6 +99,17 @@ class Claims:
             Commit(requests=(step.request,), executions=(step.execution,), decisions=step.decisions)
         )
         return step.but(request=committed.requests[0], execution=committed.executions[0])
+
+    def _setback(self, request: MutationRequest) -> Advance | None:
+        """What an approved request meets on its way to the claim; None: nothing.
+
+        It may still be approved afterwards, by the votes that are left.
+        """
+        return (
+            self._eligibility_lost(request)
+            or ground_lost(self._app, request)
+            or self._window_closed(request)
+        )
 
     def _window_closed(self, request: MutationRequest) -> Advance | None:
         """What its maintenance window does to a request whose turn it is; None: it may go on."""

@@ -45,6 +45,8 @@ from governor.usecases.turns import Turns
 
 log = logging.getLogger(__name__)
 
+MICROS = 1_000_000
+
 _Chore = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -83,6 +85,7 @@ class ExecutionManager:
                     partial(self._take_up, request.id, request.progress.execution_id)
                 )
         # A request's last change, while it is APPROVED, is its approval: the order of the lines.
+        # Save where that was skipped and has been reviewed: then it stands further back.
         for request in sorted(requests, key=lambda request: request.revision):
             self._enqueue(request)
         self._pump()
@@ -196,6 +199,8 @@ class ExecutionManager:
             for execution in commit.executions:
                 self._notice_execution(execution, commit)
             for request in commit.requests:
+                if request.status is Status.EXECUTING and not commit.executions:
+                    self._notice_review(request)
                 self._enqueue(request)
         self._pump()
 
@@ -221,6 +226,16 @@ class ExecutionManager:
                     request, execution, trace or self._app.tracing.execution_started(request)
                 )
             )
+
+    def _notice_review(self, request: MutationRequest) -> None:
+        """A request that executes has changed, and its execution has not: it was reviewed.
+
+        Who writes a request sees to it, so that it may be ours now while another process executes
+        it. That process makes it its own again with its next word, or is gone with its lease.
+        """
+        id = request.progress.execution_id
+        if id is not None and id not in self._hands and not self._stopping:
+            self._spawn(self._outlast(request.id, id))
 
     def _enqueue(self, request: MutationRequest) -> None:
         """Puts a request in line for what it needs next, if that is ours to do."""
@@ -353,6 +368,18 @@ class ExecutionManager:
         execution = await persistently(app, app.store.execution, held.id)
         if execution is not None and execution.status is ExecutionStatus.RUNNING:
             await self._recover(held.request_id)
+
+    async def _outlast(self, id: RequestId, execution_id: ExecutionId) -> None:
+        """Recovers an execution whose owner has said nothing more within its lease, nor after the
+        longest pause that it may have been making at its end.
+        """
+        app = self._app
+        execution = await persistently(app, app.store.execution, execution_id)
+        if execution is None or execution.status is not ExecutionStatus.RUNNING:
+            return
+        left_us = execution.lease_expires_at - app.clock.now()
+        await app.clock.sleep(max(0, left_us) / MICROS + app.limits.backoff_seconds_max)
+        await self._recover(id)
 
     async def _recover(self, id: RequestId) -> None:
         """Settles an execution that has lost its owner, by the look-up and under a higher token.

@@ -323,7 +323,10 @@ class Settlement:
         )
 
     async def _commit(self, step: _Step) -> None:
-        """Commits a step under our token; a conflict means that the token is no longer ours."""
+        """Commits a step under our token; a conflict means that the token is no longer ours.
+
+        Unless nobody has written the execution: then it was the request's review that came first.
+        """
         try:
             progress = step()
             committed = await persistently(
@@ -336,8 +339,29 @@ class Settlement:
                 ),
             )
         except (Conflict, IllegalTransition) as conflict:
-            raise LeaseLost from conflict
+            if not await self._was_only_reviewed():
+                raise LeaseLost from conflict
+            await self._commit(step)
+            return
         self._request, self._execution = committed.requests[0], committed.executions[0]
+
+    async def _was_only_reviewed(self) -> bool:
+        """Takes the request as it stands now, if all that has changed about it is its review.
+
+        It changes twice at most, so that nobody is kept here.
+        """
+        app = self._app
+        execution = await persistently(app, app.store.execution, self._execution.id)
+        request = await persistently(app, app.store.request, self._request.id)
+        if (
+            execution is None
+            or request is None
+            or execution.revision != self._execution.revision
+            or request.progress.review == self._request.progress.review
+        ):
+            return False
+        self._request = request
+        return True
 
 
 async def fence(app: App, request: MutationRequest, execution: Execution) -> None:

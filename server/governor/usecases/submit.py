@@ -1,5 +1,6 @@
 """Submit: ask for a mutation; what policy allows is approved and claimed in the same commit."""
 
+from governor.domain.break_glass import Emergency
 from governor.domain.counting import check_satisfiable
 from governor.domain.digest import submission_fingerprint
 from governor.domain.errors import (
@@ -23,6 +24,7 @@ from governor.domain.waits import dependency_review
 from governor.domain.workflow import Advance, submitted
 from governor.usecases.access import authorise
 from governor.usecases.app import App
+from governor.usecases.break_glass import declare
 from governor.usecases.commands import Caller, Submit, Submitted
 from governor.usecases.depending import latest
 from governor.usecases.once import once
@@ -41,7 +43,7 @@ class Waits(Value, frozen=True, kw_only=True):
 
 async def submit(app: App, caller: Caller, command: Submit) -> Submitted:
     """Raises MissingRole, InvalidField, NotFound and DependencyFailed for depends_on,
-    UnsatisfiableApproval, RequestIdReused, Overloaded, StoreUnavailable.
+    UnsatisfiableApproval, ReviewOverdue, RequestIdReused, Overloaded, StoreUnavailable.
     """
     content = command.content
     identity = authorise(app, caller, content.context.tenant, "Submit")
@@ -52,11 +54,13 @@ async def submit(app: App, caller: Caller, command: Submit) -> Submitted:
         actor=caller.actor,
         rpc="Submit",
         request_id=command.request_id,
-        fingerprint=submission_fingerprint(content, command.expires_at),
+        fingerprint=submission_fingerprint(content, command.expires_at, command.break_glass),
     )
 
     async def attempt() -> Committed:
-        step, waits = await propose(app, caller, identity, content, command.expires_at)
+        step, waits = await propose(
+            app, caller, identity, content, command.expires_at, break_glass=command.break_glass
+        )
         return await _commit(app, step, waits, key)
 
     committed = await once(app, key, attempt)
@@ -74,22 +78,37 @@ async def propose(
     expires_at: Micros | None,
     *,
     supersedes: RequestId | None = None,
+    break_glass: str | None = None,
 ) -> tuple[Advance, Waits]:
-    """The new request as policy leaves it, not committed yet."""
+    """The new request as policy leaves it, not committed yet.
+
+    `break_glass` is why it cannot wait for its approval: it then lives briefly, whatever policy
+    comes to say. The plan that is skipped must be one that could be met: its people owe the review.
+    """
     now = app.clock.now()
+    emergency = None
+    if break_glass is not None:
+        emergency = await declare(app, identity, content.context.tenant, break_glass, now)
     request = MutationRequest(
         id=app.ids.request_id(),
         audit_id=app.ids.audit_id(),
         content=content,
         requester=identity.person,
         submitted_at=now,
-        expires_at=_expiry(app, content, expires_at, now),
+        expires_at=_expiry(_lifetime(app, emergency), content, expires_at, now),
         supersedes=supersedes,
         traceparent=caller.traceparent,
     )
     waits = await _waits(app, content, now)
     verdict = ask_policy(app, content, identity)
-    step = submitted(request, verdict=verdict, waits=waits.pending, actor=identity, now=now)
+    step = submitted(
+        request,
+        verdict=verdict,
+        waits=waits.pending,
+        actor=identity,
+        now=now,
+        emergency=emergency,
+    )
     return step, waits
 
 
@@ -146,7 +165,14 @@ async def _commit(app: App, step: Advance, waits: Waits, key: IdempotencyKey) ->
 
 
 async def _preview(app: App, caller: Caller, identity: Identity, command: Submit) -> Submitted:
-    step, _ = await propose(app, caller, identity, command.content, command.expires_at)
+    step, _ = await propose(
+        app,
+        caller,
+        identity,
+        command.content,
+        command.expires_at,
+        break_glass=command.break_glass,
+    )
     preview: Validation | None
     try:
         preview = await app.host.validate(step.request)
@@ -156,20 +182,42 @@ async def _preview(app: App, caller: Caller, identity: Identity, command: Submit
     return Submitted(request=nameless, revision=Revision(0), preview=preview)
 
 
-def _expiry(app: App, content: Content, expires_at: Micros | None, now: Micros) -> Micros:
-    limits, execute_after = app.limits, content.execute_after
-    latest = now + round(limits.request_lifetime_seconds_max * MICROS)
-    days = limits.request_lifetime_seconds_max / 86_400
+class Lifetime(Value, frozen=True, kw_only=True):
+    """How long a request lives from its schedule on, and how long from now at most."""
+
+    seconds: float
+    seconds_max: float
+
+    @property
+    def words(self) -> str:
+        """The bound, as a refusal names it."""
+        days = self.seconds_max / 86_400
+        return f"{days:g} days" if days >= 1 else f"{self.seconds_max:g} seconds"
+
+
+def _lifetime(app: App, emergency: Emergency | None) -> Lifetime:
+    limits = app.limits
+    if emergency is not None:
+        brief = limits.break_glass_lifetime_seconds
+        return Lifetime(seconds=brief, seconds_max=brief)
+    return Lifetime(
+        seconds=limits.request_lifetime_seconds, seconds_max=limits.request_lifetime_seconds_max
+    )
+
+
+def _expiry(lifetime: Lifetime, content: Content, expires_at: Micros | None, now: Micros) -> Micros:
+    execute_after = content.execute_after
+    latest = Micros(now + round(lifetime.seconds_max * MICROS))
     if execute_after is not None and execute_after >= latest:
-        raise InvalidField("execute_after", f"lies {days:g} days or more ahead")
+        raise InvalidField("execute_after", f"lies {lifetime.words} or more ahead")
     if expires_at is None:
         # A schedule far ahead still leaves the request its default lifetime after it.
         begins = max(now, execute_after or 0)
-        return Micros(min(begins + round(limits.request_lifetime_seconds * MICROS), latest))
+        return Micros(min(begins + round(lifetime.seconds * MICROS), latest))
     if expires_at <= now:
         raise InvalidField("expire_time", "has passed already")
     if expires_at > latest:
-        raise InvalidField("expire_time", f"lies more than {days:g} days ahead")
+        raise InvalidField("expire_time", f"lies more than {lifetime.words} ahead")
     if execute_after is not None and execute_after >= expires_at:
         raise InvalidField("execute_after", "does not lie before expire_time")
     return expires_at

@@ -12,6 +12,7 @@ from governor.usecases import (
     execute,
     resolve,
     resolve_pending,
+    review,
     revoke_vote,
     submit,
     supersede,
@@ -27,6 +28,7 @@ from governor.usecases.commands import (
     Execute,
     ResolveExecution,
     ResolvePending,
+    ReviewBreakGlass,
     RevokeVote,
     Submit,
     Supersede,
@@ -116,6 +118,24 @@ async def revoke(
         ),
     )
     return _changed(wire.RevokeVoteResponse(), changed)
+
+
+async def review_break_glass(
+    app: App, caller: Caller, request: wire.ReviewBreakGlassRequest
+) -> wire.ReviewBreakGlassResponse:
+    changed = await review.review_break_glass(
+        app,
+        caller,
+        ReviewBreakGlass(
+            request_id=request.request_id,
+            id=RequestId(request.id),
+            digest=request.request_digest,
+            justified=request.justified,
+            reason=values.reason(request.reason),
+            etag=request.etag,
+        ),
+    )
+    return _changed(wire.ReviewBreakGlassResponse(), changed)
 
 
 async def resolve_pending_reason(
@@ -238,6 +258,7 @@ _Changed = TypeVar(
     wire.RejectResponse,
     wire.RevokeVoteResponse,
     wire.ResolvePendingResponse,
+    wire.ReviewBreakGlassResponse,
     wire.CancelResponse,
     wire.SupersedeResponse,
     wire.ExecuteResponse,

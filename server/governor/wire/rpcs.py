@@ -51,6 +51,11 @@ CALLS: Final[Sequence[Unary]] = (
         request=wire.ResolvePendingRequest,
         handle=changing.resolve_pending_reason,
     ),
+    Unary(
+        name="ReviewBreakGlass",
+        request=wire.ReviewBreakGlassRequest,
+        handle=changing.review_break_glass,
+    ),
     Unary(name="Cancel", request=wire.CancelRequest, handle=changing.cancel_request),
     Unary(name="Supersede", request=wire.SupersedeRequest, handle=changing.supersede_request),
     Unary(name="Execute", request=wire.ExecuteRequest, handle=changing.execute_request),

@@ -351,6 +351,7 @@ def request_rules(bounds: WireLimits) -> Mapping[str, Rules]:
                         Field(name="request_id", shape=Unset()),
                         Field(name="validate_only", shape=Unset()),
                         Field(name="wait", shape=Unset()),
+                        Field(name="break_glass", shape=Unset()),
                     ),
                     required=True,
                 ),
