@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from governance.v1 import governance_service_pb2 as service
 from governor.cli.exits import ExitCode
 from governor.cli.main import app
-from governor.cli.review import digest_of
+from governor.cli.seen import digest_of
 from tests.support.deployment import TENANT, Deployment
 
 PAYLOAD = '{"enabled": true, "rollout_percent": 25}'
@@ -150,7 +150,7 @@ def test_two_approvals_and_what_show_tells_of_them(governor: Shell) -> None:
     assert listed["id"] == id
     first = governor(f"approve {id} --yes -m fine", actor="ben")
     assert first.exit_code == ExitCode.OK, first.output
-    assert "review (open, 1 so far): 2 of group reviewers [still open]" in first.stdout
+    assert "review (open, 1 so far): 2 of group reviewers [1 more needed]" in first.stdout
     assert governor(f"approve {id} --yes", actor="cleo").exit_code == ExitCode.OK
     done = governor(f"watch --request {id} --after 0 --until-caught-up --json", actor="ada")
     assert done.exit_code == ExitCode.OK

@@ -11,7 +11,7 @@ from governance.v1 import governance_service_pb2 as service
 from governance.v1 import mutation_pb2, request_pb2
 from governor.cli.exits import ExitCode
 from governor.cli.main import app
-from governor.cli.review import digest_of
+from governor.cli.seen import digest_of, plan_digest_of
 from tests.support.scripted_service import scripted_service
 
 
@@ -46,6 +46,8 @@ def a_request(**mutation: Any) -> request_pb2.MutationRequest:
                         request_pb2.Requirement(
                             id="reviewers",
                             quorum=2,
+                            meaning=request_pb2.VOTE_KIND_APPROVE,
+                            rejections=1,
                             targets=[
                                 request_pb2.Target(
                                     kind=request_pb2.TARGET_KIND_GROUP, name="reviewers"
@@ -60,6 +62,7 @@ def a_request(**mutation: Any) -> request_pb2.MutationRequest:
         ),
     )
     request.request_digest = digest_of(request)
+    request.approval.plan_digest = plan_digest_of(request.approval)
     return request
 
 
@@ -110,7 +113,7 @@ def test_approving_shows_what_will_run_and_votes_on_its_digest(tmp_path: Path) -
         "ticket: https://t/1",
         "risk HIGH",
         "DEFER by two-reviewers",
-        "2 of group reviewers [still open]",
+        "2 of group reviewers [2 more needed]",
         ballot.request.request_digest.hex(),
     ):
         assert shown in result.stdout, shown

@@ -1,8 +1,9 @@
-"""`governor decisions` and `governor watch`: reading the ledger, and following it as it grows."""
+"""`governor decisions`, `votes` and `watch`: reading the ledger, and following it as it grows."""
 
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 import grpc
@@ -11,6 +12,7 @@ import typer
 from governance.v1 import decision_pb2, governance_service_pb2
 from governor.cli import options
 from governor.cli.command import calls_server
+from governor.cli.durations import timestamp_of
 from governor.cli.session import Session
 from governor.cli.show import decision_row, show_decisions
 from governor.cli.submission import chosen
@@ -18,6 +20,7 @@ from governor.cli.texts import safe
 from governor.wire.codec.enums import CATEGORY
 
 PAGE_SIZE = 1000
+VOTE_CODES = ("granted", "rejected", "revoked", "voided")
 RECONNECT_SECONDS_INITIAL = 0.2
 RECONNECT_SECONDS_MAX = 10.0
 RECONNECTS_MAX = 60
@@ -51,6 +54,30 @@ class Which:
     ] = False
 
 
+From = Annotated[
+    datetime | None,
+    typer.Option(
+        "--from",
+        parser=options.past_moment,
+        metavar="TIME",
+        help="Decided since then, such as 24h ago: 24h.",
+    ),
+]
+Until = Annotated[
+    datetime | None,
+    typer.Option(
+        "--until", parser=options.past_moment, metavar="TIME", help="Decided before then."
+    ),
+]
+NewestFirst = Annotated[bool, typer.Option("--newest-first", help="In the other order.")]
+Mine = Annotated[
+    bool, typer.Option("--mine", help="Only your own; needs the name that --actor gives.")
+]
+OfRequest = Annotated[
+    list[str] | None,
+    typer.Option("--request", metavar="ID", help="On this mutation request; repeatable."),
+]
+By = Annotated[str, typer.Option("--by", metavar="ACTOR", help="By this actor.")]
 After = Annotated[
     int | None,
     typer.Option(
@@ -68,17 +95,47 @@ UntilCaughtUp = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
     calls_server(app, "decisions")(decisions)
+    calls_server(app, "votes")(votes)
     calls_server(app, "watch")(watch)
 
 
-def decisions(session: Session, which: Which, limit: options.Limit = 1000) -> None:
+def decisions(
+    session: Session,
+    which: Which,
+    from_: From = None,
+    until: Until = None,
+    newest_first: NewestFirst = False,
+    limit: options.Limit = 1000,
+) -> None:
     """List decisions, oldest first."""
-    found = decisions_of(session, filter_of(session, which), limit)
-    if session.output.as_json:
-        for decision in found:
-            session.output.json(decision)
-    else:
-        show_decisions(session.output, found)
+    filter = filter_of(session, which)
+    _set_span(filter, from_, until)
+    _print(session, decisions_of(session, filter, limit, newest_first=newest_first))
+
+
+def votes(
+    session: Session,
+    mine: Mine = False,
+    by: By = "",
+    request: OfRequest = None,
+    from_: From = None,
+    until: Until = None,
+    limit: options.Limit = 50,
+) -> None:
+    """List recent votes, newest first: given, against, taken back, and taken out by Governor."""
+    if mine and not session.connection.actor:
+        raise typer.BadParameter("is needed for --mine", param_hint="--actor")
+    if mine and by:
+        raise typer.BadParameter("goes without --mine", param_hint="--by")
+    filter = governance_service_pb2.DecisionFilter(
+        tenant=session.tenant(),
+        mutation_request_ids=request or (),
+        categories=[decision_pb2.DECISION_CATEGORY_APPROVAL],
+        codes=VOTE_CODES,
+        actor=session.connection.actor if mine else by,
+    )
+    _set_span(filter, from_, until)
+    _print(session, decisions_of(session, filter, limit, newest_first=True))
 
 
 def watch(
@@ -195,10 +252,14 @@ def filter_of(session: Session, which: Which) -> governance_service_pb2.Decision
 
 
 def decisions_of(
-    session: Session, filter: governance_service_pb2.DecisionFilter, limit: int = 100_000
+    session: Session,
+    filter: governance_service_pb2.DecisionFilter,
+    limit: int = 100_000,
+    *,
+    newest_first: bool = False,
 ) -> Iterator[decision_pb2.Decision]:
-    """Decisions page by page, oldest first."""
-    query = governance_service_pb2.ListDecisionsRequest(filter=filter)
+    """Decisions page by page, oldest first unless told otherwise."""
+    query = governance_service_pb2.ListDecisionsRequest(filter=filter, newest_first=newest_first)
     left = limit
     while left > 0:
         query.page_size = min(left, PAGE_SIZE)
@@ -209,3 +270,20 @@ def decisions_of(
         if not query.page_token:
             return
     session.output.note("there are more; --limit prints them")
+
+
+def _set_span(
+    filter: governance_service_pb2.DecisionFilter, since: datetime | None, until: datetime | None
+) -> None:
+    if since is not None:
+        filter.from_time.CopyFrom(timestamp_of(since))
+    if until is not None:
+        filter.until_time.CopyFrom(timestamp_of(until))
+
+
+def _print(session: Session, found: Iterator[decision_pb2.Decision]) -> None:
+    if session.output.as_json:
+        for decision in found:
+            session.output.json(decision)
+    else:
+        show_decisions(session.output, found)
