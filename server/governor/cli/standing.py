@@ -150,7 +150,9 @@ def _step(approval: request_pb2.Approval, index: int) -> str:
     joiner = " or " if step.mode == request_pb2.STEP_MODE_ANY_OF else " and "
     parts = [_requirement(approval, item, is_open=is_open) for item in step.requirements]
     mark = "done" if index < approval.open_step else "later"
-    if is_open:
+    if approval.HasField("break_glass"):
+        mark = "skipped"
+    elif is_open:
         mark = f"open, {len(_votes_of_open_step(approval))} so far"
     place = f"{index + 1} of {len(approval.steps)}"
     return safe(f"{place}, {step.name} ({mark}): {joiner.join(parts)}")
