@@ -17,6 +17,7 @@ from tests.support.front_desk import (
     a_request,
     a_requirement,
     a_step,
+    an_emergency,
     sealed,
     waiting,
 )
@@ -82,6 +83,26 @@ def test_mine_says_what_to_type_and_leaves_out_what_only_time_can_do(tmp_path: P
     assert desk.asked["ListRequests"][0].waiting_for_me
 
 
+def test_mine_has_the_reviews_of_emergencies_also_of_those_that_have_ended(tmp_path: Path) -> None:
+    desk = FrontDesk(tmp_path, an_emergency())
+    _, line = rows(desk.run("pending", "--mine").stdout)
+    assert [cell.strip() for cell in line[3:]] == [
+        "its review",
+        "group reviewers",
+        SINCE,
+        UNTIL_SHOWN,
+        "governor break-glass review mr-1 --justified --code ...",
+    ]
+    assert list(desk.asked["ListRequests"][0].statuses) == []
+
+
+def test_what_is_in_doubt_is_resolved_by_its_execution() -> None:
+    request = a_request()
+    request.execution_id = "ex-1"
+    audit = waiting(request_pb2.PENDING_REASON_AUDIT)
+    assert commands_for(request, audit) == ("governor resolve ex-1 --not-applied --code ...",)
+
+
 @pytest.mark.parametrize(
     ("meanings", "commands"),
     [
@@ -140,8 +161,6 @@ def test_every_filter_reaches_the_server(tmp_path: Path, command: tuple[str, ...
     )
     expected.submitted_from.FromJsonString("2030-01-01T00:00:00Z")
     expected.submitted_until.FromJsonString("2030-01-02T00:00:00Z")
-    if command == ("pending",):
-        expected.statuses.append(request_pb2.REQUEST_STATUS_PENDING)
     expected.review_open = command[0] == "break-glass"
     assert query == expected
 

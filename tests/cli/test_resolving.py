@@ -8,11 +8,9 @@ from governance.v1 import governance_service_pb2 as service
 from governance.v1 import mutation_pb2, request_pb2
 from governor.cli.exits import ExitCode
 from tests.support.front_desk import (
-    REVIEWERS,
-    SINCE,
-    UNTIL,
     FrontDesk,
     a_request,
+    an_emergency,
     waiting,
 )
 
@@ -23,20 +21,6 @@ QUOTA = request_pb2.PENDING_REASON_QUOTA
 def waits_for(*pending: request_pb2.Pending) -> request_pb2.MutationRequest:
     request = a_request()
     request.pending.extend(pending)
-    return request
-
-
-def an_emergency() -> request_pb2.MutationRequest:
-    """One that was executed past its approval, and owes its review."""
-    request = a_request()
-    request.status = request_pb2.REQUEST_STATUS_EXECUTED
-    del request.pending[:]
-    request.approval.break_glass.actor.id = "eve"
-    request.approval.break_glass.actor.time.CopyFrom(SINCE)
-    request.approval.break_glass.justification = "checkout is down"
-    request.review.status = request_pb2.REVIEW_STATUS_OPEN
-    request.review.due_time.CopyFrom(UNTIL)
-    request.review.reviewers.append(REVIEWERS)
     return request
 
 

@@ -156,6 +156,20 @@ def a_request(**mutation: Any) -> request_pb2.MutationRequest:
     return sealed(request)
 
 
+def an_emergency() -> request_pb2.MutationRequest:
+    """One that was executed past its approval, and owes its review."""
+    request = a_request()
+    request.status = request_pb2.REQUEST_STATUS_EXECUTED
+    del request.pending[:]
+    request.approval.break_glass.actor.id = "eve"
+    request.approval.break_glass.actor.time.CopyFrom(SINCE)
+    request.approval.break_glass.justification = "checkout is down"
+    request.review.status = request_pb2.REVIEW_STATUS_OPEN
+    request.review.due_time.CopyFrom(UNTIL)
+    request.review.reviewers.append(REVIEWERS)
+    return request
+
+
 def sealed(request: request_pb2.MutationRequest) -> request_pb2.MutationRequest:
     """The request, with the digests of what it is now."""
     request.request_digest = digest_of(request)

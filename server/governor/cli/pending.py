@@ -12,7 +12,7 @@ from governor.cli.durations import shown_age, shown_moment
 from governor.cli.filters import About, query_of, requests_of
 from governor.cli.session import Session
 from governor.cli.show import pending_word, state_text
-from governor.cli.standing import RESOLVABLE, targets_text
+from governor.cli.standing import RESOLVABLE, is_owed, targets_text
 from governor.cli.texts import safe
 from governor.clock import SystemClock
 
@@ -27,11 +27,14 @@ def add_to(app: typer.Typer) -> None:
 def pending(session: Session, about: About, limit: options.Limit = 50) -> None:
     """List what waits for somebody or something: one line for each thing a request waits for.
 
-    UNTIL is when time itself decides it. With --mine only requests that the caller can act on, and
-    the command to type; of several things that a request waits for, one at least is the caller's.
+    UNTIL is when time itself decides it. With --mine only requests that the caller can act on, with
+    the command to type, and the reviews that emergencies owe; of several things that one request
+    waits for, one at least is the caller's.
     """
     query = query_of(session, about)
-    query.statuses.append(request_pb2.REQUEST_STATUS_PENDING)
+    if not about.mine:
+        # A review can be owed by a request that has ended.
+        query.statuses.append(request_pb2.REQUEST_STATUS_PENDING)
     requests = requests_of(session, query, limit)
     if session.output.as_json:
         for request in requests:
@@ -53,6 +56,8 @@ def commands_for(
         word = pending_word(pending.reason).lower().replace("_", "-")
         which = f"--reason {word} --name {pending.name}"
         return (f"governor resolve-pending {request.id} {which} --passed --code ...",)
+    if pending.reason == request_pb2.PENDING_REASON_AUDIT:
+        return (f"governor resolve {request.execution_id} --not-applied --code ...",)
     return ()
 
 
@@ -70,24 +75,40 @@ def _rows(
                 continue
             commands = commands_for(request, pending)
             if not mine:
-                yield _row(request, pending, now)
+                yield (*_which(request, now), *_wait(pending))
             elif commands:
-                yield (*_row(request, pending, now), safe(", or ".join(commands)))
+                yield (*_which(request, now), *_wait(pending), safe(", or ".join(commands)))
+        if mine and not reasons and is_owed(request.review):
+            command = f"governor break-glass review {request.id} --justified --code ..."
+            yield (*_which(request, now), *_owed(request), safe(command))
 
 
-def _row(
-    request: request_pb2.MutationRequest, pending: request_pb2.Pending, now: Timestamp
-) -> tuple[str, ...]:
-    name = f" {pending.name}" if pending.name else ""
-    has_end = pending.HasField("until_time")
+def _which(request: request_pb2.MutationRequest, now: Timestamp) -> tuple[str, ...]:
     return (
         safe(request.id),
         shown_age(request.submit_time, now),
         f"{safe(request.mutation.type)} {state_text(request.mutation.state)}",
+    )
+
+
+def _wait(pending: request_pb2.Pending) -> tuple[str, ...]:
+    name = f" {pending.name}" if pending.name else ""
+    has_end = pending.HasField("until_time")
+    return (
         safe(f"{pending_word(pending.reason)}{name}"),
         targets_text(pending.waits_for) or safe(pending.detail),
         shown_moment(pending.since_time),
         shown_moment(pending.until_time) if has_end else "",
+    )
+
+
+def _owed(request: request_pb2.MutationRequest) -> tuple[str, ...]:
+    review, broken = request.review, request.approval.break_glass
+    return (
+        "its review",
+        targets_text(review.reviewers),
+        shown_moment(broken.actor.time),
+        shown_moment(review.due_time),
     )
 
 
