@@ -151,6 +151,8 @@ def test_two_approvals_and_what_show_tells_of_them(governor: Shell) -> None:
     first = governor(f"approve {id} --yes -m fine", actor="ben")
     assert first.exit_code == ExitCode.OK, first.output
     assert "review (open, 1 so far): 2 of group reviewers [1 more needed]" in first.stdout
+    assert "the host has version (the state does not exist)" in first.stdout
+    assert "flag/approved/enabled: (none) -> true" in first.stdout
     assert governor(f"approve {id} --yes", actor="cleo").exit_code == ExitCode.OK
     done = governor(f"watch --request {id} --after 0 --until-caught-up --json", actor="ada")
     assert done.exit_code == ExitCode.OK
