@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from governance.v1 import decision_pb2, request_pb2
+from governance.v1 import decision_pb2, mutation_pb2, request_pb2
 from governance.v1 import governance_service_pb2 as service
 from governor.cli.exits import ExitCode
 from tests.support.front_desk import ACTOR, FrontDesk, a_request
@@ -19,6 +19,25 @@ def test_votes_asks_for_the_newest_votes_of_everybody(tmp_path: Path) -> None:
     assert list(query.filter.codes) == ["granted", "rejected", "revoked", "voided"]
     assert query.filter.actor == ""
     assert query.page_size == 50
+
+
+def test_a_vote_is_shown_with_whose_it_is_and_without_what_binds_it(tmp_path: Path) -> None:
+    desk = FrontDesk(tmp_path, a_request())
+    desk.decisions.decisions.add(
+        revision=18,
+        mutation_request_id="mr-1",
+        category=decision_pb2.DECISION_CATEGORY_APPROVAL,
+        code="granted",
+        actor=mutation_pb2.Actor(id="erin"),
+        facts={"digest": "27" * 32, "meaning": "APPROVE", "on_behalf_of": "carol", "step": "owner"},
+        reason=mutation_pb2.Reason(code="APPROVED", message="she would"),
+    )
+    header, row = desk.run("votes").stdout.splitlines()
+    assert header.split() == ["REVISION", "TIME", "REQUEST", "VOTE", "BY", "STEP", "WHY"]
+    assert row.split("  ", 1)[0] == "18"
+    assert " ".join(row.split()).endswith(
+        "mr-1 granted (APPROVE) erin for carol owner APPROVED: she would"
+    )
 
 
 def test_votes_of_mine_are_those_of_the_actor_who_calls(tmp_path: Path) -> None:

@@ -57,9 +57,16 @@ def test_approving_shows_what_the_host_says_of_it_now(tmp_path: Path) -> None:
     shown = desk.run("approve", "mr-1", "--yes").stdout
     assert "expected version  7" in shown
     assert "the host has version 8" in shown
+    assert "careful: that is not the version it was made for" in shown
     assert "flag/checkout/enabled: false -> true" in shown
     assert "the host objects: FROZEN: not today" in shown
     assert desk.asked["GetRequest"][0].preview
+
+
+def test_a_version_that_is_still_the_one_it_was_made_for_is_not_remarked_on(tmp_path: Path) -> None:
+    preview = mutation_engine_pb2.ValidateMutationResponse(current_version="7")
+    desk = FrontDesk(tmp_path, a_request(), preview=preview)
+    assert "careful" not in desk.run("approve", "mr-1", "--yes").stdout
 
 
 def test_where_the_host_says_nothing_that_is_shown(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ class FrontDesk:
         self.request = request
         self.preview = preview
         self.counts = service.CountRequestsResponse()
+        self.decisions = service.ListDecisionsResponse()
         self.asked: dict[str, list[Any]] = {}
 
     @property
@@ -98,7 +99,7 @@ class FrontDesk:
     def _decisions(
         self, call: service.ListDecisionsRequest, _: grpc.ServicerContext
     ) -> service.ListDecisionsResponse:
-        return self._note("ListDecisions", call, service.ListDecisionsResponse())
+        return self._note("ListDecisions", call, self.decisions)
 
     def _count(
         self, call: service.CountRequestsRequest, _: grpc.ServicerContext

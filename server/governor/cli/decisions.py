@@ -12,9 +12,9 @@ import typer
 from governance.v1 import decision_pb2, governance_service_pb2
 from governor.cli import options
 from governor.cli.command import calls_server
-from governor.cli.durations import timestamp_of
+from governor.cli.durations import shown_moment, timestamp_of
 from governor.cli.session import Session
-from governor.cli.show import decision_row, show_decisions
+from governor.cli.show import decision_row, reason_text, show_decisions
 from governor.cli.submission import chosen
 from governor.cli.texts import safe
 from governor.wire.codec.enums import CATEGORY
@@ -135,7 +135,12 @@ def votes(
         actor=session.connection.actor if mine else by,
     )
     _set_span(filter, from_, until)
-    _print(session, decisions_of(session, filter, limit, newest_first=True))
+    found = decisions_of(session, filter, limit, newest_first=True)
+    if session.output.as_json:
+        _print(session, found)
+    else:
+        columns = ("REVISION", "TIME", "REQUEST", "VOTE", "BY", "STEP", "WHY")
+        session.output.table(columns, [_vote_row(decision) for decision in found])
 
 
 def watch(
@@ -279,6 +284,22 @@ def _set_span(
         filter.from_time.CopyFrom(timestamp_of(since))
     if until is not None:
         filter.until_time.CopyFrom(timestamp_of(until))
+
+
+def _vote_row(decision: decision_pb2.Decision) -> tuple[str, ...]:
+    """What `decisions` shows of a vote, without the digests that bind it."""
+    facts = decision.facts
+    place = f" for {facts['on_behalf_of']}" if "on_behalf_of" in facts else ""
+    meaning = f" ({facts['meaning']})" if "meaning" in facts else ""
+    return (
+        str(decision.revision),
+        shown_moment(decision.time),
+        safe(decision.mutation_request_id),
+        safe(f"{decision.code}{meaning}"),
+        safe(f"{decision.actor.id}{place}"),
+        safe(facts.get("step", "")),
+        reason_text(decision.reason) if decision.HasField("reason") else "",
+    )
 
 
 def _print(session: Session, found: Iterator[decision_pb2.Decision]) -> None:

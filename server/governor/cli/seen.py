@@ -134,6 +134,8 @@ def _show(
     show_content(output, request, reader)
     if answer.HasField("preview"):
         show_preview(output, answer.preview)
+        if _has_moved_on(answer):
+            output.line("careful: that is not the version it was made for")
     else:
         output.line("the host was not asked, or did not answer: there is no preview")
     output.line()
@@ -143,6 +145,14 @@ def _show(
     output.line()
     show_still_to_act(output, request)
     output.line()
+
+
+def _has_moved_on(answer: governance_service_pb2.GetRequestResponse) -> bool:
+    mutation = answer.request.mutation
+    return (
+        mutation.HasField("expected_version")
+        and mutation.expected_version != answer.preview.current_version
+    )
 
 
 def _ask(question: str) -> None:
