@@ -102,7 +102,8 @@ async def the_glass_is_broken(stage: Stage) -> str:
     try:
         await eve.review_emergency(request, found)
     except Refused as refusal:
-        stage.say("eve", f"would review it herself: {refusal.reason}")
+        expect("the refusal of eve's review", refusal.reason, "NOT_ELIGIBLE")
+        stage.say("eve", f"reviews it herself, a reviewer as well: {refusal.reason}")
     else:
         raise StoryFailed("eve reviewed her own emergency")
     request = await bob.review_emergency(request, found)
@@ -112,7 +113,7 @@ async def the_glass_is_broken(stage: Stage) -> str:
     await stage.expect_history(
         request,
         *("submitted", "deferred", "used", "approved"),
-        *("claimed", "unversioned", "applied", "executed", "reviewed"),
+        *("unversioned", "claimed", "applied", "executed", "reviewed"),
     )
     expect("effects in the host", stage.host_state.flag(flag).effects, 1)
     return "break-glass: EXECUTED without a vote, and somebody else has answered for it"
