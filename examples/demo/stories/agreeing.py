@@ -93,10 +93,8 @@ async def the_glass_is_broken(stage: Stage) -> str:
     expect_status(request, REQUEST_STATUS_EXECUTED)
     expect("the review that is owed", request.review.status, REVIEW_STATUS_OPEN)
     expect("votes that were asked for", len(request.approval.votes), 0)
-    stage.say(
-        "eve", f"submits flag.set {flag} at high risk, and breaks the glass: EXECUTED at once,"
-    )
-    stage.say("", "past two reviewers, who owe it their look")
+    stage.say("eve", f"submits flag.set {flag} at high risk and breaks the glass: EXECUTED")
+    stage.say("", "at once, past the two reviewers that policy asks for; a review is owed")
     expect("what is owed", await bob.reviews_owed(), [request.id])
     found = Reason(code="INCIDENT_CONFIRMED", message="see INC-7")
     try:
