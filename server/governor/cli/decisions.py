@@ -1,4 +1,4 @@
-"""`governor decisions`, `votes` and `watch`: reading the ledger, and following it as it grows."""
+"""`governor decisions` and `governor watch`: reading the ledger, and following it as it grows."""
 
 import threading
 from collections.abc import Iterator
@@ -12,15 +12,14 @@ import typer
 from governance.v1 import decision_pb2, governance_service_pb2
 from governor.cli import options
 from governor.cli.command import calls_server
-from governor.cli.durations import shown_moment, timestamp_of
+from governor.cli.durations import timestamp_of
 from governor.cli.session import Session
-from governor.cli.show import decision_row, reason_text, show_decisions
+from governor.cli.show import decision_row, show_decisions
 from governor.cli.submission import chosen
 from governor.cli.texts import safe
 from governor.wire.codec.enums import CATEGORY
 
 PAGE_SIZE = 1000
-VOTE_CODES = ("granted", "rejected", "revoked", "voided")
 RECONNECT_SECONDS_INITIAL = 0.2
 RECONNECT_SECONDS_MAX = 10.0
 RECONNECTS_MAX = 60
@@ -70,14 +69,6 @@ Until = Annotated[
     ),
 ]
 NewestFirst = Annotated[bool, typer.Option("--newest-first", help="In the other order.")]
-Mine = Annotated[
-    bool, typer.Option("--mine", help="Only your own; needs the name that --actor gives.")
-]
-OfRequest = Annotated[
-    list[str] | None,
-    typer.Option("--request", metavar="ID", help="On this mutation request; repeatable."),
-]
-By = Annotated[str, typer.Option("--by", metavar="ACTOR", help="By this actor.")]
 After = Annotated[
     int | None,
     typer.Option(
@@ -95,7 +86,6 @@ UntilCaughtUp = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
     calls_server(app, "decisions")(decisions)
-    calls_server(app, "votes")(votes)
     calls_server(app, "watch")(watch)
 
 
@@ -109,38 +99,13 @@ def decisions(
 ) -> None:
     """List decisions, oldest first."""
     filter = filter_of(session, which)
-    _set_span(filter, from_, until)
-    _print(session, decisions_of(session, filter, limit, newest_first=newest_first))
-
-
-def votes(
-    session: Session,
-    mine: Mine = False,
-    by: By = "",
-    request: OfRequest = None,
-    from_: From = None,
-    until: Until = None,
-    limit: options.Limit = 50,
-) -> None:
-    """List recent votes, newest first: given, against, taken back, and taken out by Governor."""
-    if mine and not session.connection.actor:
-        raise typer.BadParameter("is needed for --mine", param_hint="--actor")
-    if mine and by:
-        raise typer.BadParameter("goes without --mine", param_hint="--by")
-    filter = governance_service_pb2.DecisionFilter(
-        tenant=session.tenant(),
-        mutation_request_ids=request or (),
-        categories=[decision_pb2.DECISION_CATEGORY_APPROVAL],
-        codes=VOTE_CODES,
-        actor=session.connection.actor if mine else by,
-    )
-    _set_span(filter, from_, until)
-    found = decisions_of(session, filter, limit, newest_first=True)
+    set_span(filter, from_, until)
+    found = decisions_of(session, filter, limit, newest_first=newest_first)
     if session.output.as_json:
-        _print(session, found)
+        for decision in found:
+            session.output.json(decision)
     else:
-        columns = ("REVISION", "TIME", "REQUEST", "VOTE", "BY", "STEP", "WHY")
-        session.output.table(columns, [_vote_row(decision) for decision in found])
+        show_decisions(session.output, found)
 
 
 def watch(
@@ -277,34 +242,11 @@ def decisions_of(
     session.output.note("there are more; --limit prints them")
 
 
-def _set_span(
+def set_span(
     filter: governance_service_pb2.DecisionFilter, since: datetime | None, until: datetime | None
 ) -> None:
+    """Narrows the filter to a span of time, open where an end is None."""
     if since is not None:
         filter.from_time.CopyFrom(timestamp_of(since))
     if until is not None:
         filter.until_time.CopyFrom(timestamp_of(until))
-
-
-def _vote_row(decision: decision_pb2.Decision) -> tuple[str, ...]:
-    """What `decisions` shows of a vote, without the digests that bind it."""
-    facts = decision.facts
-    place = f" for {facts['on_behalf_of']}" if "on_behalf_of" in facts else ""
-    meaning = f" ({facts['meaning']})" if "meaning" in facts else ""
-    return (
-        str(decision.revision),
-        shown_moment(decision.time),
-        safe(decision.mutation_request_id),
-        safe(f"{decision.code}{meaning}"),
-        safe(f"{decision.actor.id}{place}"),
-        safe(facts.get("step", "")),
-        reason_text(decision.reason) if decision.HasField("reason") else "",
-    )
-
-
-def _print(session: Session, found: Iterator[decision_pb2.Decision]) -> None:
-    if session.output.as_json:
-        for decision in found:
-            session.output.json(decision)
-    else:
-        show_decisions(session.output, found)

@@ -16,6 +16,7 @@ from governor.cli import (
     server,
     submit,
     verify,
+    votes,
 )
 from governor.cli.console import Output
 
@@ -41,6 +42,7 @@ for module in (
     submit,
     pending,
     review,
+    votes,
     resolving,
     actions,
     requests,
