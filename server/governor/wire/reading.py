@@ -7,7 +7,6 @@ from governance.v1 import governance_service_pb2 as wire
 from governor.domain.execution import Execution
 from governor.domain.request import MutationRequest
 from governor.domain.values import ExecutionId, RequestId, Revision
-from governor.usecases import preview as previewing
 from governor.usecases import query, watch
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, CaughtUp, Heartbeat, Subscribe, WaitFor
@@ -20,7 +19,7 @@ from governor.usecases.ports import (
 )
 from governor.wire import limits
 from governor.wire.codec import enums, submission, values
-from governor.wire.codec.execution import put_execution, put_validation
+from governor.wire.codec.execution import put_execution
 from governor.wire.codec.host import put_host
 from governor.wire.codec.request import put_request
 from governor.wire.pages import PAGE_BYTES_MAX, cursor_in, listing_of, token_after
@@ -47,9 +46,6 @@ async def get_request(
     put_request(response.request, found)
     for execution in executions:
         put_execution(response.executions.add(), execution)
-    opinion = await previewing.preview(app, found) if request.preview else None
-    if opinion is not None:
-        put_validation(response.preview, opinion)
     return response
 
 
