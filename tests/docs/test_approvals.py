@@ -9,6 +9,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ SESSIONS = re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 OPENS = 'opens = "0 22 * * 1-5"'
 # Three days from now, in whichever zone it is read: not yet.
+OPENS_ALWAYS = 'opens = "* * * * *"'
 TODAY = datetime.fromtimestamp(SystemClock().now() / 1e6, UTC)
 OPENS_LATER = f'opens = "0 22 * * {(TODAY.isoweekday() + 3) % 7}"'
 
@@ -67,9 +69,15 @@ def as_pattern(line: str) -> str:
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """With the example files, but for the window, which is not open now, whenever that is."""
-    home = tmp_path_factory.mktemp("approvals")
+    with deployed(tmp_path_factory.mktemp("approvals"), OPENS_LATER) as made:
+        yield made
+
+
+@contextmanager
+def deployed(home: Path, opens: str) -> Iterator[Deployment]:
+    """A sidecar and a host with the example files, and a window that opens otherwise."""
     policy = home / "example.toml"
-    policy.write_text(POLICY.replace(OPENS, OPENS_LATER))
+    policy.write_text(POLICY.replace(OPENS, opens))
     settings = {
         "GOVERNOR_POLICY_FILE": str(policy),
         "GOVERNOR_DIRECTORY_FILE": str(EXAMPLES / "directory.toml"),
@@ -133,3 +141,14 @@ def test_a_session_plays_as_it_is_shown(deployment: Deployment, text: str) -> No
             there = re.compile(as_pattern(line)).search(output, position)
             assert there, f"{shlex.join(command)}\ndoes not show:\n{line}\nbut:\n{output}"
             position = there.end()
+
+
+def test_within_the_window_that_is_shown_nothing_waits(tmp_path: Path) -> None:
+    """The session of the change window, as it goes on a weeknight."""
+    flag = ["--actor", "alice", "--state", "flag/old-banner", "--risk", "low", "--wait", "10s"]
+    with deployed(tmp_path, OPENS_ALWAYS) as made:
+        on = ["--type", "flag.set", "--payload", '{"enabled": true, "rollout_percent": 5}']
+        assert "EXECUTED" in run(made, ["submit", *flag, *on])
+        shown = run(made, ["submit", *flag, "--type", "flag.delete", "--payload", "{}"])
+        assert re.search(r"status\s+EXECUTED", shown), shown
+        assert re.search(r"policy\s+DEFER by flags-are-deleted-on-weeknights", shown), shown
