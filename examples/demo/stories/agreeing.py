@@ -40,13 +40,15 @@ async def owner_security_and_a_check(stage: Stage) -> str:
     expect_waits(request, PENDING_REASON_APPROVAL, PENDING_REASON_EXTERNAL_CHECK)
     stage.say("alice", f"asks for role.grant {role} to {member}: PENDING for two reasons at once,")
     stage.say("", f"the consent of the role's owner, then security's; and the check {CHECK!r}")
-    await expect_asked(request, {bot: True, sam: False})
+    await expect_asked(request, {bot: True, sam: False, erin: True})
     stage.say("sam", "finds nothing to do yet: security comes after the owner")
+    stage.say("erin", "finds it among what waits for her: carol, the owner, is away, and has")
+    stage.say("", "delegated to her")
 
     request = await erin.approve(request, "she would", on_behalf_of="carol")
     vote = request.approval.votes[0]
     expect("whose vote it is", (vote.actor.id, vote.on_behalf_of), ("erin", "carol"))
-    stage.say("erin", "approves for carol, the owner, who is away and has delegated to her")
+    stage.say("erin", "approves in carol's place")
     await expect_asked(request, {bot: True, sam: True, erin: False})
 
     request = await sam.approve(request)
