@@ -22,7 +22,7 @@ from examples.demo.host_state import HostState
 from examples.demo.narrator import Narrator
 from examples.demo.processes import Deployment, running
 from examples.demo.stage import TENANT, Stage
-from examples.demo.stories import auditing, deciding, ending, staleness, surviving
+from examples.demo.stories import agreeing, auditing, deciding, ending, staleness, surviving
 from examples.demo.tracing import exporting
 
 Story = Callable[[Stage], Awaitable[str]]
@@ -32,6 +32,8 @@ STORIES: Final[tuple[tuple[str, Story], ...]] = (
     ("Two approvers of a quorum", deciding.approved_by_a_quorum),
     ("Policy denies it", deciding.denied_by_policy),
     ("A person rejects it", deciding.rejected_with_a_reason),
+    ("Owner, security and a check", agreeing.owner_security_and_a_check),
+    ("The glass is broken", agreeing.the_glass_is_broken),
     ("The state has moved on: reject", staleness.stale_and_rejected),
     ("The state has moved on: approve again", staleness.stale_and_approved_again),
     ("The state has moved on: revalidate", staleness.stale_and_revalidated),

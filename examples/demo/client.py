@@ -31,6 +31,7 @@ from governance.v1.mutation_pb2 import (
     RuntimeContext,
 )
 from governance.v1.request_pb2 import (
+    PENDING_REASON_EXTERNAL_CHECK,
     REQUEST_STATUS_CANCELED,
     REQUEST_STATUS_EXECUTED,
     REQUEST_STATUS_EXPIRED,
@@ -91,18 +92,24 @@ class Client:
         request_id: str = "",
         lifetime_seconds: float | None = None,
         wait_seconds: float | None = None,
+        emergency: str = "",
     ) -> MutationRequest:
-        """Ask for a mutation. With `wait_seconds`, answers when it has ended or waits for others.
+        """Ask for a mutation. With `wait_seconds`, answers when it has ended or waits for others;
+        with an `emergency`, which says why it cannot wait, goes past its approval.
 
         Repeat it with the same `request_id` whenever it is not known whether it arrived.
         """
         asked = self._submission(mutation, risk, why, lifetime_seconds)
         asked.request_id = request_id or new_request_id()
+        if emergency:
+            asked.break_glass.justification = emergency
         if wait_seconds is not None:
             asked.wait.CopyFrom(_duration(wait_seconds))
         return (await self._call("Submit", self._stub.Submit, asked)).request
 
-    async def approve(self, seen: MutationRequest, comment: str = "") -> MutationRequest:
+    async def approve(
+        self, seen: MutationRequest, comment: str = "", *, on_behalf_of: str = ""
+    ) -> MutationRequest:
         """Vote for exactly what was `seen`: the digest in it is what is voted on."""
         asked = service.ApproveRequest(
             request_id=new_request_id(),
@@ -110,6 +117,7 @@ class Client:
             request_digest=seen.request_digest,
             plan_digest=seen.approval.plan_digest,
             comment=comment,
+            on_behalf_of=on_behalf_of,
         )
         return (await self._call("Approve", self._stub.Approve, asked)).request
 
@@ -122,6 +130,43 @@ class Client:
             reason=reason,
         )
         return (await self._call("Reject", self._stub.Reject, asked)).request
+
+    async def revoke(self, seen: MutationRequest, reason: Reason) -> MutationRequest:
+        """Take one's own vote back."""
+        asked = service.RevokeVoteRequest(request_id=new_request_id(), id=seen.id, reason=reason)
+        return (await self._call("RevokeVote", self._stub.RevokeVote, asked)).request
+
+    async def pass_check(self, seen: MutationRequest, name: str, found: Reason) -> MutationRequest:
+        """Answer a check about exactly what was `seen`: it does not stand in the way."""
+        asked = service.ResolvePendingRequest(
+            request_id=new_request_id(),
+            id=seen.id,
+            request_digest=seen.request_digest,
+            reason=PENDING_REASON_EXTERNAL_CHECK,
+            name=name,
+            outcome=service.PENDING_OUTCOME_PASSED,
+            finding=found,
+        )
+        return (await self._call("ResolvePending", self._stub.ResolvePending, asked)).request
+
+    async def review_emergency(self, seen: MutationRequest, found: Reason) -> MutationRequest:
+        """Give the review that it owes: it was justified."""
+        asked = service.ReviewBreakGlassRequest(
+            request_id=new_request_id(),
+            id=seen.id,
+            request_digest=seen.request_digest,
+            justified=True,
+            reason=found,
+        )
+        return (await self._call("ReviewBreakGlass", self._stub.ReviewBreakGlass, asked)).request
+
+    async def waiting_for_me(self) -> list[str]:
+        """The ids of the requests that one can act on now, newest first."""
+        return await self._listed(service.ListRequestsRequest(waiting_for_me=True))
+
+    async def reviews_owed(self) -> list[str]:
+        """The ids of the emergencies that nobody has looked at, newest first."""
+        return await self._listed(service.ListRequestsRequest(review_open=True))
 
     async def cancel(self, seen: MutationRequest, comment: str = "") -> MutationRequest:
         """Withdraw the request; the etag makes sure that it is still what was `seen`."""
@@ -215,6 +260,11 @@ class Client:
                 yield message
         finally:
             call.cancel()
+
+    async def _listed(self, asked: service.ListRequestsRequest) -> list[str]:
+        asked.tenant = self._tenant
+        answer = await self._call("ListRequests", self._stub.ListRequests, asked)
+        return [request.id for request in answer.requests]
 
     def _submission(
         self, mutation: Mutation, risk: "Risk.ValueType", why: str, lifetime_seconds: float | None

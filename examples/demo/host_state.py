@@ -50,6 +50,11 @@ class HostState:
             effects=effects,
         )
 
+    def has_member(self, role: str, member: str) -> bool:
+        """Whether somebody has been granted a role."""
+        sql = "SELECT 1 FROM role_member WHERE tenant = ? AND role = ? AND member = ?"
+        return self._row(sql, (self.tenant, role, member)) is not None
+
     def effects_of(self, execution_id: str) -> int:
         """How often an execution has taken effect."""
         row = self._row("SELECT count(*) FROM effect WHERE execution_id = ?", (execution_id,))

@@ -1,5 +1,6 @@
 """What the stories are played on: the people, the host's state, and what must come out."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -99,6 +100,17 @@ def flag_set(id: str, *, rollout_percent: int, versioned: Versioned | None = Non
         mutation.expected_version = versioned.expected_version
         mutation.stale_strategy = versioned.strategy
     return mutation
+
+
+def role_grant(id: str, member: str) -> Mutation:
+    """The same host's `role.grant`."""
+    return Mutation(
+        type="role.grant",
+        state=StateRef(type="role", id=id),
+        payload=Payload(
+            content_type="application/json", data=json.dumps({"member": member}).encode()
+        ),
+    )
 
 
 def expect(what: str, found: object, wanted: object) -> None:

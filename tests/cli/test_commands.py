@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from governance.v1 import governance_service_pb2 as service
 from governor.cli.exits import ExitCode
 from governor.cli.main import app
-from governor.cli.review import digest_of
+from governor.cli.seen import digest_of
 from tests.support.deployment import TENANT, Deployment
 
 PAYLOAD = '{"enabled": true, "rollout_percent": 25}'
@@ -150,7 +150,9 @@ def test_two_approvals_and_what_show_tells_of_them(governor: Shell) -> None:
     assert listed["id"] == id
     first = governor(f"approve {id} --yes -m fine", actor="ben")
     assert first.exit_code == ExitCode.OK, first.output
-    assert "review (open, 1 so far): 2 of group reviewers [still open]" in first.stdout
+    assert "review (open, 1 so far): 2 of group reviewers [1 more needed]" in first.stdout
+    assert "the host has version (the state does not exist)" in first.stdout
+    assert "flag/approved/enabled: (none) -> true" in first.stdout
     assert governor(f"approve {id} --yes", actor="cleo").exit_code == ExitCode.OK
     done = governor(f"watch --request {id} --after 0 --until-caught-up --json", actor="ada")
     assert done.exit_code == ExitCode.OK
@@ -243,6 +245,65 @@ def test_lists_filter_and_say_when_there_is_more(governor: Shell) -> None:
     assert (
         len(governor.json("requests list --tag listed --state flag --since 2020-01-01T00:00Z")) == 3
     )
+
+
+def test_every_filter_finds_what_it_is_for_and_nothing_else(governor: Shell) -> None:
+    facts = ("--tag", "eu", "--tag", "web", "--metadata", "team=search", "--blast-radius", "region")
+    more = ("--correlation-id", "case-7", "--category", "filtered")
+    wanted = governor.submitted("filtered", *facts, *more, "--wait", "10s", risk="low")
+    governor.submitted("filtered-not", "--tag", "eu", "--category", "filtered")
+    for line in (
+        "--tag-all eu --tag-all web",
+        "--tag-any web --tag-any nowhere",
+        "--metadata team=search",
+        "--risk low --blast-radius region",
+        "--linked correlation:case-7",
+        "--side-effect cache.invalidated --severity info --status executed",
+    ):
+        found = governor.json(f"requests list --category filtered {line}")
+        assert [request["id"] for request in found] == [wanted], line
+    assert len(governor.json("requests list --category filtered --tag-any eu")) == 2
+    assert governor.json("requests list --category filtered --severity critical") == []
+    newer = governor.json(f"supersede {governor.submitted('linked')}", "-m", "again")[0]
+    link = f"supersedes:{newer['superseded']['id']}"
+    [found] = governor.json(f"requests list --linked {link}")
+    assert found["id"] == newer["request"]["id"]
+
+
+def test_counts_tell_of_what_was_submitted(governor: Shell) -> None:
+    def waiting() -> int:
+        [counts] = governor.json("counts")
+        of_reason = {row["reason"]: int(row["count"]) for row in counts.get("pending", [])}
+        return of_reason.get("PENDING_REASON_APPROVAL", 0)
+
+    before = waiting()
+    governor.submitted("counted")
+    assert waiting() == before + 1
+    assert re.search(r"^WAITS FOR\s+APPROVAL\s+\d+$", governor("counts").stdout, re.MULTILINE)
+
+
+def test_what_waits_for_me_is_gone_once_i_have_voted(governor: Shell) -> None:
+    id = governor.submitted("mine")
+    line = "pending --mine --state flag/mine"
+    assert f"governor approve {id}" in governor(line, actor="ben").stdout
+    assert id not in governor(line, actor="ann").stdout, "the requester has no vote"
+    governor(f"approve {id} --yes", actor="ben")
+    assert id not in governor(line, actor="ben").stdout
+    assert id in governor(line, actor="cleo").stdout
+    [vote] = governor.json("votes --mine --limit 1", actor="ben")
+    assert (vote["code"], vote["mutationRequestId"]) == ("granted", id)
+    revoked = governor(f"revoke {id} --code MISREAD", actor="ben")
+    assert revoked.exit_code == ExitCode.OK, revoked.output
+    assert id in governor(line, actor="ben").stdout
+
+
+def test_recent_decisions_come_first_when_asked_for(governor: Shell) -> None:
+    id = governor.submitted("recent")
+    forth = governor.json(f"decisions --request {id} --from 1h")
+    back = governor.json(f"decisions --request {id} --from 1h --newest-first")
+    assert back == forth[::-1]
+    assert len(back) > 1
+    assert governor.json(f"decisions --request {id} --until 1h") == []
 
 
 def test_watch_and_decisions_tell_the_same_story(governor: Shell) -> None:

@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from governor.cli.durations import (
     duration_of,
     parse_moment,
     parse_seconds,
+    shown_age,
     shown_duration,
     shown_moment,
     timestamp_of,
@@ -41,6 +43,21 @@ def test_anything_else_is_refused(text: str) -> None:
 )
 def test_a_moment_is_read(text: str, moment: datetime) -> None:
     assert parse_moment(text, NOW) == moment
+
+
+def test_a_length_can_count_back_from_now() -> None:
+    assert parse_moment("2h", NOW, is_past=True) == datetime(2030, 1, 31, 10, 0, tzinfo=UTC)
+    absolute = "2030-02-01T00:00:00Z"
+    assert parse_moment(absolute, NOW, is_past=True) == parse_moment(absolute, NOW)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-5, "0s"), (45, "45s"), (720, "12m"), (11_100, "3h05m"), (187_200, "2d4h")],
+)
+def test_an_age_is_shown_by_its_largest_units(seconds: int, shown: str) -> None:
+    since = Timestamp(seconds=1_900_000_000)
+    assert shown_age(since, Timestamp(seconds=1_900_000_000 + seconds)) == shown
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "2030-02-01T00:00:00", "2030-13-01T00:00:00Z"])

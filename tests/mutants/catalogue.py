@@ -282,6 +282,28 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        name="what the server shows is believed",
+        why="an approver would vote for other bytes than those on the screen",
+        file="server/governor/cli/seen.py",
+        old='        ("", request.request_digest, computed),\n',
+        new='        ("", computed, computed),\n',
+        caught_by=in_file(
+            "tests/cli/test_review.py",
+            "test_a_request_that_is_not_what_its_digest_says_is_not_voted_on",
+        ),
+    ),
+    Mutant(
+        name="the plan that the server shows is believed",
+        why="an approver would vote alone and believe to be one of two",
+        file="server/governor/cli/seen.py",
+        old='        ("the plan of ", request.approval.plan_digest, of_plan),\n',
+        new='        ("the plan of ", of_plan, of_plan),\n',
+        caught_by=in_file(
+            "tests/cli/test_review.py",
+            "test_a_plan_that_is_not_what_its_digest_says_is_not_voted_under",
+        ),
+    ),
+    Mutant(
         name="a stream skips what it slept through",
         why="a subscriber would miss decisions without knowing",
         file="server/governor/usecases/tail.py",

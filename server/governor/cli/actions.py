@@ -11,7 +11,8 @@ from governor.cli.command import calls_server
 from governor.cli.durations import duration_of
 from governor.cli.exits import exit_code_of, leave
 from governor.cli.session import Session
-from governor.cli.show import show_execution, show_standing
+from governor.cli.show import show_execution
+from governor.cli.standing import show_standing
 from governor.cli.submit import WAIT_SECONDS_PER_CALL, see_through
 
 Applied = Annotated[

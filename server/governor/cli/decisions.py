@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 import grpc
@@ -11,6 +12,7 @@ import typer
 from governance.v1 import decision_pb2, governance_service_pb2
 from governor.cli import options
 from governor.cli.command import calls_server
+from governor.cli.durations import timestamp_of
 from governor.cli.session import Session
 from governor.cli.show import decision_row, show_decisions
 from governor.cli.submission import chosen
@@ -51,6 +53,22 @@ class Which:
     ] = False
 
 
+From = Annotated[
+    datetime | None,
+    typer.Option(
+        "--from",
+        parser=options.past_moment,
+        metavar="TIME",
+        help="Decided since then, such as 24h ago: 24h.",
+    ),
+]
+Until = Annotated[
+    datetime | None,
+    typer.Option(
+        "--until", parser=options.past_moment, metavar="TIME", help="Decided before then."
+    ),
+]
+NewestFirst = Annotated[bool, typer.Option("--newest-first", help="In the other order.")]
 After = Annotated[
     int | None,
     typer.Option(
@@ -71,9 +89,18 @@ def add_to(app: typer.Typer) -> None:
     calls_server(app, "watch")(watch)
 
 
-def decisions(session: Session, which: Which, limit: options.Limit = 1000) -> None:
+def decisions(
+    session: Session,
+    which: Which,
+    from_: From = None,
+    until: Until = None,
+    newest_first: NewestFirst = False,
+    limit: options.Limit = 1000,
+) -> None:
     """List decisions, oldest first."""
-    found = decisions_of(session, filter_of(session, which), limit)
+    filter = filter_of(session, which)
+    set_span(filter, from_, until)
+    found = decisions_of(session, filter, limit, newest_first=newest_first)
     if session.output.as_json:
         for decision in found:
             session.output.json(decision)
@@ -195,10 +222,14 @@ def filter_of(session: Session, which: Which) -> governance_service_pb2.Decision
 
 
 def decisions_of(
-    session: Session, filter: governance_service_pb2.DecisionFilter, limit: int = 100_000
+    session: Session,
+    filter: governance_service_pb2.DecisionFilter,
+    limit: int = 100_000,
+    *,
+    newest_first: bool = False,
 ) -> Iterator[decision_pb2.Decision]:
-    """Decisions page by page, oldest first."""
-    query = governance_service_pb2.ListDecisionsRequest(filter=filter)
+    """Decisions page by page, oldest first unless told otherwise."""
+    query = governance_service_pb2.ListDecisionsRequest(filter=filter, newest_first=newest_first)
     left = limit
     while left > 0:
         query.page_size = min(left, PAGE_SIZE)
@@ -209,3 +240,13 @@ def decisions_of(
         if not query.page_token:
             return
     session.output.note("there are more; --limit prints them")
+
+
+def set_span(
+    filter: governance_service_pb2.DecisionFilter, since: datetime | None, until: datetime | None
+) -> None:
+    """Narrows the filter to a span of time, open where an end is None."""
+    if since is not None:
+        filter.from_time.CopyFrom(timestamp_of(since))
+    if until is not None:
+        filter.until_time.CopyFrom(timestamp_of(until))

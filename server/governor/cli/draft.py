@@ -77,6 +77,10 @@ class Draft:
         list[str] | None,
         typer.Option(metavar="ID", help="A request that must be executed first; repeatable."),
     ] = None
+    on_dependency_failure: Annotated[
+        str | None,
+        typer.Option(help="If one of them ends without being executed: reject, proceed or review."),
+    ] = None
     execute_after: Annotated[
         datetime | None,
         typer.Option(
@@ -95,6 +99,14 @@ class Draft:
     ] = None
     mode: Annotated[
         str | None, typer.Option(help="Who starts it once approved: automatic or on-execute.")
+    ] = None
+    break_glass: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHY",
+            help="Go past the approval, in an emergency that others will review afterwards. Needs "
+            "the role break_glass; what policy denies stays denied.",
+        ),
     ] = None
     environment: Annotated[str | None, typer.Option(help="Such as production.")] = None
     service: Annotated[str | None, typer.Option(help="The calling service.")] = None

@@ -23,10 +23,14 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
-def parse_moment(text: str, now: datetime) -> datetime:
-    """Reads an ISO 8601 time with a zone, or a length of time from now. Raises ValueError."""
+def parse_moment(text: str, now: datetime, *, is_past: bool = False) -> datetime:
+    """Reads an ISO 8601 time with a zone, or a length of time from now. Raises ValueError.
+
+    With `is_past` a length counts back.
+    """
     if _LENGTH.match(text) and "-" not in text:
-        return datetime.fromtimestamp(now.timestamp() + parse_seconds(text), UTC)
+        seconds = parse_seconds(text)
+        return datetime.fromtimestamp(now.timestamp() + (-seconds if is_past else seconds), UTC)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -68,3 +72,14 @@ def shown_duration(duration: Duration) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
+
+
+def shown_age(since: Timestamp, now: Timestamp) -> str:
+    """How long ago, by its two largest units at most: `45s`, `12m`, `3h05m`, `2d4h`."""
+    seconds = max(0, now.seconds - since.seconds)
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
+    if days:
+        return f"{days}d{hours % 24}h"
+    if hours:
+        return f"{hours}h{minutes % 60:02d}m"
+    return f"{minutes}m" if minutes else f"{seconds}s"

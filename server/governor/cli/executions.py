@@ -9,7 +9,7 @@ from governance.v1 import execution_pb2, governance_service_pb2
 from governor.cli import options
 from governor.cli.command import calls_server
 from governor.cli.durations import shown_duration, shown_moment
-from governor.cli.requests import PAGE_SIZE_MAX
+from governor.cli.filters import PAGE_SIZE_MAX
 from governor.cli.session import Session
 from governor.cli.show import execution_word, reason_text, show_execution, state_text
 from governor.cli.submission import chosen, state_filter

@@ -9,11 +9,14 @@ from governor.cli import (
     decisions,
     executions,
     host,
+    pending,
     requests,
+    resolving,
     review,
     server,
     submit,
     verify,
+    votes,
 )
 from governor.cli.console import Output
 
@@ -37,7 +40,10 @@ app = typer.Typer(
 for module in (
     server,
     submit,
+    pending,
     review,
+    votes,
+    resolving,
     actions,
     requests,
     executions,

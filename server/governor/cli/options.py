@@ -19,12 +19,18 @@ def seconds(text: str | float) -> float:
         raise typer.BadParameter(str(error)) from None
 
 
-def moment(text: str) -> datetime:
+def moment(text: str, *, is_past: bool = False) -> datetime:
     """A point in time off the command line, absolute or from now."""
+    now = datetime.fromtimestamp(SystemClock().now() / 1e6, UTC)
     try:
-        return parse_moment(text, datetime.fromtimestamp(SystemClock().now() / 1e6, UTC))
+        return parse_moment(text, now, is_past=is_past)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def past_moment(text: str) -> datetime:
+    """A point in time off the command line, absolute or so long ago."""
+    return moment(text, is_past=True)
 
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The mutation request, mr-...")]
@@ -39,6 +45,16 @@ Etag = Annotated[
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Why, in words.")]
 ReasonCode = Annotated[
     str, typer.Option("--code", help="Why, as a code in UPPER_SNAKE_CASE for programs.")
+]
+ReasonCategory = Annotated[
+    str,
+    typer.Option(
+        "--category", help="The class of that code, which reports group by, such as RISK."
+    ),
+]
+ReasonFacts = Annotated[
+    list[str] | None,
+    typer.Option("--metadata", metavar="NAME=VALUE", help="A fact beside it; repeatable."),
 ]
 Wait = Annotated[
     float | None,

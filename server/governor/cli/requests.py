@@ -1,7 +1,5 @@
-"""`governor requests list`, `requests show` and `pending`: reading requests."""
+"""`governor requests list`, `requests show` and `governor counts`: reading requests."""
 
-from collections.abc import Iterator
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -11,43 +9,39 @@ from governance.v1 import governance_service_pb2, request_pb2
 from governor.cli import options
 from governor.cli.command import calls_server
 from governor.cli.decisions import decisions_of
-from governor.cli.durations import shown_moment, timestamp_of
+from governor.cli.durations import shown_moment
+from governor.cli.filters import About, query_of, requests_of
 from governor.cli.session import Session
 from governor.cli.show import (
+    pending_word,
     show_circumstances,
     show_content,
     show_decisions,
     show_execution,
-    show_standing,
     state_text,
     status_text,
+    status_word,
 )
-from governor.cli.submission import chosen, state_filter
+from governor.cli.standing import show_standing
+from governor.cli.submission import chosen
 from governor.cli.texts import safe
-from governor.wire.codec.enums import PENDING_REASON, STATUS
-
-PAGE_SIZE_MAX = 500
+from governor.wire.codec.enums import SEVERITY, STATUS
 
 Statuses = Annotated[
     list[str] | None,
     typer.Option("--status", metavar="STATUS", help="Such as pending or executed; repeatable."),
 ]
-Waiting = Annotated[
-    list[str] | None,
+SideEffect = Annotated[
+    str, typer.Option("--side-effect", metavar="TYPE", help="Executed with such a side effect.")
+]
+Severity = Annotated[
+    str,
     typer.Option(
-        "--waiting-for", metavar="REASON", help="Such as approval, schedule or audit; repeatable."
+        "--severity", help="Executed with a side effect that is at least info, warning or critical."
     ),
 ]
-Requester = Annotated[str, typer.Option("--requester", help="Asked for by this actor.")]
-Category = Annotated[str, typer.Option("--category", help="With this intent category.")]
-Tag = Annotated[str, typer.Option("--tag", help="With this tag.")]
-Since = Annotated[
-    datetime | None,
-    typer.Option("--since", parser=options.moment, metavar="TIME", help="Submitted since then."),
-]
-Until = Annotated[
-    datetime | None,
-    typer.Option("--until", parser=options.moment, metavar="TIME", help="Submitted before then."),
+ReviewOpen = Annotated[
+    bool, typer.Option("--review-open", help="Only emergencies that still owe their review.")
 ]
 
 
@@ -57,52 +51,32 @@ def add_to(app: typer.Typer) -> None:
     calls_server(group, "list")(list_requests)
     calls_server(group, "show")(show_request)
     app.add_typer(group, name="requests")
-    calls_server(app, "pending")(pending)
+    calls_server(app, "counts")(counts)
 
 
 def list_requests(
     session: Session,
+    about: About,
     status: Statuses = None,
-    waiting_for: Waiting = None,
-    state: options.StateFilter = "",
-    requester: Requester = "",
-    category: Category = "",
-    tag: Tag = "",
-    since: Since = None,
-    until: Until = None,
+    side_effect: SideEffect = "",
+    severity: Severity = "",
+    review_open: ReviewOpen = False,
     limit: options.Limit = 50,
 ) -> None:
     """List requests, newest first. All filters must match."""
-    query = governance_service_pb2.ListRequestsRequest(
-        tenant=session.tenant(),
-        statuses=[chosen(STATUS, word, "--status") for word in status or ()],
-        pending_reasons=[
-            chosen(PENDING_REASON, word, "--waiting-for") for word in waiting_for or ()
-        ],
-        state=state_filter(state),
-        actor=requester,
-        category=category,
-        tag=tag,
-        submitted_from=timestamp_of(since) if since else None,
-        submitted_until=timestamp_of(until) if until else None,
-    )
-    _print(session, _pages(session, query, limit))
-
-
-def pending(
-    session: Session,
-    waiting_for: Waiting = None,
-    limit: options.Limit = 50,
-) -> None:
-    """List the requests that wait for somebody or something, newest first."""
-    query = governance_service_pb2.ListRequestsRequest(
-        tenant=session.tenant(),
-        statuses=[request_pb2.REQUEST_STATUS_PENDING],
-        pending_reasons=[
-            chosen(PENDING_REASON, word, "--waiting-for") for word in waiting_for or ()
-        ],
-    )
-    _print(session, _pages(session, query, limit))
+    query = query_of(session, about)
+    query.statuses.extend(chosen(STATUS, word, "--status") for word in status or ())
+    query.side_effect_type = side_effect
+    if severity:
+        query.side_effect_severity = chosen(SEVERITY, severity, "--severity")
+    query.review_open = review_open
+    requests = requests_of(session, query, limit)
+    if session.output.as_json:
+        for request in requests:
+            session.output.json(request)
+        return
+    rows = [_row(request) for request in requests]
+    session.output.table(("ID", "STATUS", "MUTATION", "STATE", "REQUESTER", "SUBMITTED"), rows)
 
 
 def show_request(session: Session, id: options.Id) -> None:
@@ -145,28 +119,23 @@ def show_request(session: Session, id: options.Id) -> None:
     show_decisions(output, decisions, of_one_request=True)
 
 
-def _pages(
-    session: Session, query: governance_service_pb2.ListRequestsRequest, limit: int
-) -> Iterator[request_pb2.MutationRequest]:
-    left = limit
-    while left > 0:
-        query.page_size = min(left, PAGE_SIZE_MAX)
-        answer = session.call(session.stub.ListRequests, query)
-        yield from answer.requests
-        left -= len(answer.requests)
-        query.page_token = answer.next_page_token
-        if not query.page_token:
-            return
-    session.output.note("there are more; --limit prints them")
+def counts(session: Session) -> None:
+    """Count requests by status and by what they wait for.
 
-
-def _print(session: Session, requests: Iterator[request_pb2.MutationRequest]) -> None:
+    A request that waits for several things counts in each. What is zero is left out.
+    """
+    ask = governance_service_pb2.CountRequestsRequest(tenant=session.tenant())
+    answer = session.call(session.stub.CountRequests, ask)
     if session.output.as_json:
-        for request in requests:
-            session.output.json(request)
+        session.output.json(answer)
         return
-    rows = [_row(request) for request in requests]
-    session.output.table(("ID", "STATUS", "MUTATION", "STATE", "REQUESTER", "SUBMITTED"), rows)
+    rows = [("STATUS", status_word(item.status), item.count) for item in answer.statuses]
+    rows += [("WAITS FOR", pending_word(item.reason), item.count) for item in answer.pending]
+    reviews = (("open", answer.reviews_open), ("overdue", answer.reviews_overdue))
+    rows += [("REVIEW", word, count) for word, count in reviews if count]
+    session.output.table(
+        ("BY", "WHICH", "COUNT"), [(by, which, str(count)) for by, which, count in rows]
+    )
 
 
 def _row(request: request_pb2.MutationRequest) -> tuple[Text | str, ...]:

@@ -1,25 +1,35 @@
-"""`governor approve` and `governor reject`: seeing exactly what will run, then deciding."""
+"""`governor approve`, `reject` and `revoke`: seeing exactly what will run, then voting on it."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from governance.v1 import governance_service_pb2, mutation_pb2, request_pb2
+from governance.v1 import governance_service_pb2, request_pb2
 from governor.cli import options
 from governor.cli.command import calls_server
 from governor.cli.exits import ExitCode, leave
+from governor.cli.seen import Look, Seen, look_at
 from governor.cli.session import Session
-from governor.cli.show import show_circumstances, show_content, show_standing
-from governor.cli.submission import content_of
+from governor.cli.standing import show_standing
+from governor.cli.submission import reason_of
 from governor.cli.texts import safe
-from governor.domain.digest import request_digest
-from governor.wire.codec import submission
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")]
-Digest = Annotated[
+_MEANINGS = {
+    "approve": request_pb2.VOTE_KIND_APPROVE,
+    "review": request_pb2.VOTE_KIND_REVIEW,
+}
+
+Meaning = Annotated[
     str,
-    typer.Option("--digest", metavar="HEX", help="Vote only if the request has this digest."),
+    typer.Option(
+        "--meaning", help="What the vote means: approve, or review where the plan asks for that."
+    ),
+]
+OnBehalfOf = Annotated[
+    str,
+    typer.Option(
+        "--on-behalf-of", metavar="PERSON", help="In the place of this person, who has delegated."
+    ),
 ]
 
 
@@ -27,54 +37,70 @@ def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
     calls_server(app, "approve")(approve)
     calls_server(app, "reject")(reject)
+    calls_server(app, "revoke")(revoke)
 
 
 def approve(
     session: Session,
     id: options.Id,
+    look: Look,
     comment: options.Comment = "",
-    digest: Digest = "",
-    yes: Yes = False,
+    meaning: Meaning = "approve",
+    on_behalf_of: OnBehalfOf = "",
     request_id: options.RequestKey = None,
 ) -> None:
     """Vote for a request, after showing what will run.
 
-    The digest is computed here from what is shown; a request that is not what its digest says is
-    not voted on.
+    Shown are the payload, the version it was made for and the one the host has, what would change,
+    the rules that asked, and who else must still act. The digests are computed here from what is
+    shown; a request or plan that is not what its digest says is not voted on.
     """
-    seen = _reviewed(session, id, digest, yes=yes, question="Approve exactly this?")
+    if meaning not in _MEANINGS:
+        words = ", ".join(_MEANINGS)
+        raise typer.BadParameter(f"must be one of {words}, not {meaning!r}", param_hint="--meaning")
+    question = "Approve exactly this?" if meaning == "approve" else "Say that you reviewed this?"
+    seen = look_at(session, id, look, question)
+    _require_plan(session, seen)
     vote = governance_service_pb2.ApproveRequest(
         request_id=session.key(request_id),
         id=id,
-        request_digest=digest_of(seen),
-        plan_digest=seen.approval.plan_digest,
+        request_digest=seen.digest,
+        plan_digest=seen.plan_digest,
         comment=comment,
+        meaning=_MEANINGS[meaning],
+        on_behalf_of=on_behalf_of,
     )
     answer = session.call(session.stub.Approve, vote)
+    said = "approved" if meaning == "approve" else "reviewed"
     if session.output.as_json:
         session.output.json(answer)
     else:
-        session.output.line(f"approved; {safe(id)} now stands so:")
+        session.output.line(f"{said}; {safe(id)} now stands so:")
         show_standing(session.output, answer.request)
 
 
 def reject(
     session: Session,
     id: options.Id,
+    look: Look,
     code: options.ReasonCode,
+    category: options.ReasonCategory = "",
     comment: options.Comment = "",
-    digest: Digest = "",
-    yes: Yes = False,
+    metadata: options.ReasonFacts = None,
+    on_behalf_of: OnBehalfOf = "",
     request_id: options.RequestKey = None,
 ) -> None:
-    """Vote against a request, which ends it."""
-    seen = _reviewed(session, id, digest, yes=yes, question="Reject this?")
+    """Vote against a request, which ends it unless its plan takes more than one rejection."""
+    reason = reason_of(code, comment, category, metadata)
+    seen = look_at(session, id, look, "Reject this?")
+    _require_plan(session, seen)
     vote = governance_service_pb2.RejectRequest(
         request_id=session.key(request_id),
         id=id,
-        request_digest=digest_of(seen),
-        plan_digest=seen.approval.plan_digest,
-        reason=mutation_pb2.Reason(code=code, message=comment),
+        request_digest=seen.digest,
+        plan_digest=seen.plan_digest,
+        reason=reason,
+        on_behalf_of=on_behalf_of,
     )
     answer = session.call(session.stub.Reject, vote)
     if session.output.as_json:
@@ -84,45 +110,35 @@ def reject(
         show_standing(session.output, answer.request)
 
 
-def digest_of(request: request_pb2.MutationRequest) -> bytes:
-    """The digest of what the server shows, computed without believing it."""
-    mutation = request.mutation
-    content = submission.content(content_of(request), request.context.actor)
-    version = mutation.expected_version if mutation.HasField("expected_version") else None
-    return request_digest(content, version)
+def revoke(
+    session: Session,
+    id: options.Id,
+    code: options.ReasonCode,
+    category: options.ReasonCategory = "",
+    comment: options.Comment = "",
+    metadata: options.ReasonFacts = None,
+    etag: options.Etag = "",
+    request_id: options.RequestKey = None,
+) -> None:
+    """Take your own vote back, until the request is executed.
+
+    An approved request that no longer has its votes waits for them again.
+    """
+    revocation = governance_service_pb2.RevokeVoteRequest(
+        request_id=session.key(request_id),
+        id=id,
+        etag=etag,
+        reason=reason_of(code, comment, category, metadata),
+    )
+    answer = session.call(session.stub.RevokeVote, revocation)
+    if session.output.as_json:
+        session.output.json(answer)
+    else:
+        session.output.line(f"taken back; {safe(id)} now stands so:")
+        show_standing(session.output, answer.request)
 
 
-def _reviewed(
-    session: Session, id: str, digest: str, *, yes: bool, question: str
-) -> request_pb2.MutationRequest:
-    """The request that the person has seen and means."""
-    output = session.output
-    ask = governance_service_pb2.GetRequestRequest(id=id)
-    request = session.call(session.stub.GetRequest, ask).request
-    computed = digest_of(request)
-    if computed != request.request_digest:
-        output.note(
-            f"refused: {safe(id)} is not what its digest says: "
-            f"{request.request_digest.hex()}, but what the server shows has {computed.hex()}"
-        )
-        leave(ExitCode.VERIFICATION_FAILED)
-    if digest and digest.lower() != computed.hex():
-        output.note(f"refused: {safe(id)} has the digest {computed.hex()}, not {safe(digest)}")
-        leave(ExitCode.REFUSED)
-    if not output.as_json:
-        show_content(output, request)
-        output.line()
-        show_circumstances(output, request)
-        output.line()
-        show_standing(output, request)
-        output.line()
-    if not yes:
-        _ask(question)
-    return request
-
-
-def _ask(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("is needed where nobody can be asked", param_hint="--yes")
-    if not typer.confirm(question, err=True):
+def _require_plan(session: Session, seen: Seen) -> None:
+    if not seen.plan_digest:
+        session.output.note(f"refused: {safe(seen.request.id)} asks nobody for a vote")
         leave(ExitCode.REFUSED)

@@ -1,11 +1,17 @@
 """Requests, executions and decisions as a person reads them; whatever is foreign passes safe()."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from rich.text import Text
 
-from governance.v1 import decision_pb2, execution_pb2, mutation_pb2, request_pb2
+from governance.v1 import (
+    decision_pb2,
+    execution_pb2,
+    mutation_engine_pb2,
+    mutation_pb2,
+    request_pb2,
+)
 from governor.cli.console import Output
 from governor.cli.durations import shown_duration, shown_moment
 from governor.cli.texts import payload_text, safe
@@ -24,6 +30,8 @@ _STATUS_STYLES = {
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Fields = list[tuple[str, Text | str]]
+PayloadReader = Callable[[str, bytes], str]
+"""Content type and bytes, as text that is safe to show."""
 
 
 def status_text(request: request_pb2.MutationRequest) -> Text:
@@ -49,12 +57,15 @@ def state_text(state: mutation_pb2.StateRef) -> str:
 
 
 def reason_text(reason: mutation_pb2.Reason) -> str:
-    """`CODE: words (fact=value)`."""
-    text = f"{reason.code}: {reason.message}" if reason.message else reason.code
+    """`CODE [CATEGORY]: words (fact=value)`."""
+    code = f"{reason.code} [{reason.category}]" if reason.category else reason.code
+    text = f"{code}: {reason.message}" if reason.message else code
     return safe(text + facts_text(reason.metadata))
 
 
-def show_content(output: Output, request: request_pb2.MutationRequest) -> None:
+def show_content(
+    output: Output, request: request_pb2.MutationRequest, read_payload: PayloadReader = payload_text
+) -> None:
     """What will run, before anything else."""
     mutation, context = request.mutation, request.context
     version: Text | str = "whatever is there (unversioned)"
@@ -72,7 +83,7 @@ def show_content(output: Output, request: request_pb2.MutationRequest) -> None:
         ("payload", safe(f"{payload.content_type}, {payload.size_bytes} bytes, {sha256}")),
     ]
     output.fields(fields)
-    for line in payload_text(payload.content_type, payload.data).split("\n"):
+    for line in read_payload(payload.content_type, payload.data).split("\n"):
         output.line(f"    {line}")
 
 
@@ -91,28 +102,13 @@ def show_circumstances(output: Output, request: request_pb2.MutationRequest) -> 
         ("metadata", safe(f"{key}={request.metadata[key]}")) for key in sorted(request.metadata)
     ]
     fields += [("tags", safe(", ".join(request.tags)))] if request.tags else []
-    fields += [("depends on", safe(", ".join(request.depends_on)))] if request.depends_on else []
+    if request.depends_on:
+        failure = request_pb2.DependencyFailure.Name(request.on_dependency_failure)
+        otherwise = failure.removeprefix("DEPENDENCY_FAILURE_")
+        fields.append(("depends on", safe(f"{', '.join(request.depends_on)}, else {otherwise}")))
     if request.HasField("execute_after"):
         fields.append(("not before", shown_moment(request.execute_after)))
     fields.append(("expires", shown_moment(request.expire_time)))
-    output.fields(fields)
-
-
-def show_standing(output: Output, request: request_pb2.MutationRequest) -> None:
-    """Where it stands, what policy said, and who has agreed or still must."""
-    verdict = request.verdict
-    effect = request_pb2.PolicyEffect.Name(verdict.effect).removeprefix("POLICY_EFFECT_")
-    rules = ", ".join(verdict.rules) or "no rule"
-    fields: Fields = [("status", status_text(request))]
-    if request.HasField("status_reason"):
-        fields.append(("because", reason_text(request.status_reason)))
-    fields += [("waits for", _pending(pending)) for pending in request.pending]
-    fields.append(("policy", safe(f"{effect} by {rules}")))
-    fields += [("step", _step(request.approval, n)) for n in range(len(request.approval.steps))]
-    fields += [("vote", _vote(vote)) for vote in request.approval.votes]
-    fields += [("superseded by", safe(request.superseded_by))] if request.superseded_by else []
-    fields += [("supersedes", safe(request.supersedes))] if request.supersedes else []
-    fields.append(("digest", request.request_digest.hex()))
     output.fields(fields)
 
 
@@ -152,6 +148,15 @@ def show_changes(output: Output, changes: Iterable[execution_pb2.Change]) -> Non
         before = safe(change.before) if change.HasField("before") else "(none)"
         after = safe(change.after) if change.HasField("after") else "(none)"
         output.line(f"    {safe(change.path)}: {before} -> {after}")
+
+
+def show_preview(output: Output, preview: mutation_engine_pb2.ValidateMutationResponse) -> None:
+    """What the host says of it now: its version, its objections, and what would change."""
+    version = safe(preview.current_version) or "(the state does not exist)"
+    output.line(f"the host has version {version}")
+    for violation in preview.violations:
+        output.line(f"the host objects: {safe(f'{violation.code}: {violation.message}')}")
+    show_changes(output, preview.preview)
 
 
 def execution_word(execution: execution_pb2.Execution) -> str:
@@ -199,42 +204,6 @@ def _evidence(item: mutation_pb2.Evidence) -> str:
     pinned = f" (sha256 {item.sha256.hex()})" if item.sha256 else " (content not pinned)"
     description = f" {item.description}" if item.description else ""
     return safe(f"{item.kind}: {item.uri}{description}{pinned}")
-
-
-def _pending(pending: request_pb2.Pending) -> str:
-    until = f" until {shown_moment(pending.until_time)}" if pending.HasField("until_time") else ""
-    detail = f": {pending.detail}" if pending.detail else ""
-    since = shown_moment(pending.since_time)
-    return safe(f"{pending_word(pending.reason)}{until}{detail} (since {since})")
-
-
-def _step(approval: request_pb2.Approval, index: int) -> str:
-    step, is_open = approval.steps[index], index == approval.open_step
-    joiner = " or " if step.mode == request_pb2.STEP_MODE_ANY_OF else " and "
-    parts = []
-    for requirement in step.requirements:
-        people = ", ".join(_target(target) for target in requirement.targets)
-        lacks = is_open and requirement.id in approval.open_requirements
-        parts.append(f"{requirement.quorum} of {people}{' [still open]' if lacks else ''}")
-    mark = "done" if index < approval.open_step else "later"
-    if is_open:
-        votes = [v for v in approval.votes if v.step == index and not v.voided]
-        mark = f"open, {len(votes)} so far"
-    place = f"{index + 1} of {len(approval.steps)}"
-    return safe(f"{place}, {step.name} ({mark}): {joiner.join(parts)}")
-
-
-def _target(target: request_pb2.Target) -> str:
-    kind = request_pb2.TargetKind.Name(target.kind).removeprefix("TARGET_KIND_").lower()
-    return f"{kind} {target.name}"
-
-
-def _vote(vote: request_pb2.Vote) -> str:
-    kind = request_pb2.VoteKind.Name(vote.kind).removeprefix("VOTE_KIND_")
-    voided = " (voided by a new round)" if vote.voided else ""
-    why = f" {reason_text(vote.reason)}" if vote.HasField("reason") else ""
-    when = shown_moment(vote.actor.time)
-    return safe(f"{kind} by {vote.actor.id} at {when}, round {vote.round}{voided}") + why
 
 
 def _shortened(value: str) -> str:

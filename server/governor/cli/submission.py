@@ -12,6 +12,7 @@ from governor.cli.texts import json_problem
 from governor.domain.request import StaleStrategy
 from governor.wire.codec.enums import (
     BLAST_RADIUS,
+    DEPENDENCY_FAILURE,
     EXECUTION_MODE,
     REVERSIBILITY,
     RISK,
@@ -44,17 +45,10 @@ def lay_over(request: governance_service_pb2.SubmitRequest, draft: Draft) -> Non
         request.evidence.extend(_evidence(text) for text in draft.evidence)
     if draft.metadata:
         request.metadata.clear()
-        request.metadata.update(_pair(text, "--metadata") for text in draft.metadata)
+        request.metadata.update(pair(text, "--metadata") for text in draft.metadata)
     if draft.tag:
         request.tags[:] = draft.tag
-    if draft.depends_on:
-        request.depends_on[:] = draft.depends_on
-    if draft.execute_after is not None:
-        request.execute_after.CopyFrom(timestamp_of(draft.execute_after))
-    if draft.expires is not None:
-        request.expire_time.CopyFrom(timestamp_of(draft.expires))
-    if draft.mode is not None:
-        request.execution_mode = chosen(EXECUTION_MODE, draft.mode, "--mode")
+    _lay_conditions(request, draft)
 
 
 def content_of(request: request_pb2.MutationRequest) -> governance_service_pb2.SubmitRequest:
@@ -69,6 +63,7 @@ def content_of(request: request_pb2.MutationRequest) -> governance_service_pb2.S
         tags=request.tags,
         depends_on=request.depends_on,
         execution_mode=request.execution_mode,
+        on_dependency_failure=request.on_dependency_failure,
     )
     if request.HasField("execute_after"):
         submission.execute_after.CopyFrom(request.execute_after)
@@ -94,6 +89,38 @@ def chosen(table: EnumTable[Inner, Outer], word: str, option: str) -> Outer:
     words = {str(inner.value).lower().replace("_", "-"): n for inner, n in table.to_wire.items()}
     words.pop("unspecified", None)
     return _among(words, word.lower(), option)
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    """Reads `name=value`."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise typer.BadParameter(f"must be NAME=VALUE, not {text!r}", param_hint=option)
+    return name, value
+
+
+def reason_of(code: str, words: str, category: str, facts: list[str] | None) -> mutation_pb2.Reason:
+    """A reason as it was typed."""
+    metadata = dict(pair(text, "--metadata") for text in facts or ())
+    return mutation_pb2.Reason(code=code, message=words, category=category, metadata=metadata)
+
+
+def _lay_conditions(request: governance_service_pb2.SubmitRequest, draft: Draft) -> None:
+    """What has to be the case before it runs, and who starts it."""
+    if draft.depends_on:
+        request.depends_on[:] = draft.depends_on
+    if draft.execute_after is not None:
+        request.execute_after.CopyFrom(timestamp_of(draft.execute_after))
+    if draft.expires is not None:
+        request.expire_time.CopyFrom(timestamp_of(draft.expires))
+    if draft.mode is not None:
+        request.execution_mode = chosen(EXECUTION_MODE, draft.mode, "--mode")
+    if draft.on_dependency_failure is not None:
+        request.on_dependency_failure = chosen(
+            DEPENDENCY_FAILURE, draft.on_dependency_failure, "--on-dependency-failure"
+        )
+    if draft.break_glass is not None:
+        request.break_glass.justification = draft.break_glass
 
 
 def _lay_mutation(mutation: mutation_pb2.Mutation, draft: Draft) -> None:
@@ -154,15 +181,8 @@ def _require_json(data: bytes) -> None:
 
 
 def _evidence(text: str) -> mutation_pb2.Evidence:
-    kind, uri = _pair(text, "--evidence")
+    kind, uri = pair(text, "--evidence")
     return mutation_pb2.Evidence(kind=kind, uri=uri)
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise typer.BadParameter(f"must be NAME=VALUE, not {text!r}", param_hint=option)
-    return name, value
 
 
 def _among(words: Mapping[str, Outer], text: str, option: str) -> Outer:

@@ -12,7 +12,8 @@ from governor.cli.draft import Draft
 from governor.cli.durations import duration_of
 from governor.cli.exits import exit_code_of, leave
 from governor.cli.session import Session
-from governor.cli.show import show_changes, show_standing
+from governor.cli.show import show_preview
+from governor.cli.standing import show_standing
 from governor.cli.submission import content_of, lay_over
 from governor.cli.texts import safe
 
@@ -120,8 +121,4 @@ def _show(session: Session, answer: governance_service_pb2.SubmitResponse) -> No
         output.line("nothing was written; this is what would happen:")
     show_standing(output, request)
     if answer.HasField("preview"):
-        version = safe(answer.preview.current_version) or "(the state does not exist)"
-        output.line(f"the host has version {version}")
-        for violation in answer.preview.violations:
-            output.line(f"the host objects: {safe(f'{violation.code}: {violation.message}')}")
-        show_changes(output, answer.preview.preview)
+        show_preview(output, answer.preview)

@@ -8,9 +8,11 @@ import json
 import unicodedata
 from itertools import pairwise
 from typing import Any
+from urllib.parse import parse_qsl
 
 BYTES_SHOWN_MAX = 64 * 1024
 HEX_BYTES_PER_LINE = 16
+FORM = "application/x-www-form-urlencoded"
 
 _UNSHOWABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JSON_INDENT = "  "
@@ -31,10 +33,10 @@ def safe(text: str, *, lines: bool = False) -> str:
 
 
 def payload_text(content_type: str, data: bytes) -> str:
-    """The payload for a person: JSON indented, text as text, anything else in hex.
+    """The payload for a person: JSON indented, forms by field, text as text, the rest in hex.
 
     JSON keeps every token as it was written, so that neither a duplicate key nor a long number is
-    tidied away.
+    tidied away; a form keeps every field, in its order.
     """
     shown, rest = data[:BYTES_SHOWN_MAX], len(data) - BYTES_SHOWN_MAX
     more = f"\n... and {rest} more bytes" if rest > 0 else ""
@@ -49,7 +51,18 @@ def payload_text(content_type: str, data: bytes) -> str:
         if problem is None:
             return safe(reindent(text), lines=True)
         return f"(careful: {problem})\n{safe(text, lines=True)}"
+    if rest <= 0 and media_type == FORM:
+        return _form_text(text)
     return safe(text, lines=True) + more
+
+
+def _form_text(text: str) -> str:
+    """One `name = value` a line."""
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict")
+    except ValueError as error:
+        return f"(careful: this is not a form: {error})\n{safe(text, lines=True)}"
+    return "\n".join(safe(f"{name} = {value}") for name, value in pairs)
 
 
 def json_problem(text: str) -> str | None:
