@@ -53,10 +53,12 @@ class DigestMismatch(GovernorError):
 
 
 class NotEligible(GovernorError):
-    """This person may not vote on this request now."""
+    """This person may not vote on this request now, or may not answer what it waits for."""
 
     def __init__(self, actor: str, cause: str) -> None:
-        super().__init__(f"{actor} may not vote on this request: {cause}", actor=actor, cause=cause)
+        super().__init__(
+            f"{actor} may not decide on this request: {cause}", actor=actor, cause=cause
+        )
 
 
 class MissingRole(GovernorError):
