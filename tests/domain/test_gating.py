@@ -181,7 +181,9 @@ def test_a_gate_that_names_its_resolvers_asks_nobody_else() -> None:
         assert answer(request, gate, by=by).status is Status.APPROVED
 
 
-@pytest.mark.parametrize("reason", sorted(set(PendingReason) - {"EXTERNAL_CHECK", "QUOTA"}))
+@pytest.mark.parametrize(
+    "reason", [reason for reason in PendingReason if reason not in {"EXTERNAL_CHECK", "QUOTA"}]
+)
 def test_only_gates_are_answered(reason: PendingReason) -> None:
     request = submit(new_request(), gated(CHECK, asked=TWO_APPROVERS), SCHEDULE, DEPENDENCY)
     with pytest.raises(NotWaiting):

@@ -333,4 +333,60 @@ MUTANTS = (
             "test_an_open_stream_counts_with_the_bytes_of_its_request",
         ),
     ),
+    Mutant(
+        name="silence is a yes",
+        why="a check that nobody answers would let a request through when its time is up",
+        file="server/governor/domain/gating.py",
+        old="    if is_quota:\n",
+        new="    if is_quota or pending.until is not None:\n",
+        caught_by=in_file(
+            "tests/domain/test_gating.py",
+            "test_a_gate_that_nobody_answers_in_time_is_a_no",
+        ),
+        is_quick=True,
+    ),
+    Mutant(
+        name="an answer that says nothing is taken for a yes",
+        why="a service that is broken, or of another contract, would pass everything",
+        file="server/governor/check_client.py",
+        old="    outcome = _OUTCOMES.get(response.outcome)\n",
+        new="    outcome = _OUTCOMES.get(response.outcome, CheckOutcome.PASSED)\n",
+        caught_by=in_file(
+            "tests/checks/test_check_client.py",
+            "test_whatever_is_no_answer_is_none",
+        ),
+    ),
+    Mutant(
+        name="aliases of the requester answer for them",
+        why="who asks for a change would pass its check under another name",
+        file="server/governor/domain/gating.py",
+        old="    if actor.person == request.requester:\n",
+        new="    if actor.id == request.requester:\n",
+        caught_by=in_file(
+            "tests/domain/test_gating.py",
+            "test_the_requester_answers_nothing_under_any_name",
+        ),
+    ),
+    Mutant(
+        name="windows not looked at again",
+        why="a request whose turn comes late would be executed outside its maintenance window",
+        file="server/governor/domain/waits.py",
+        old="    return verdict is None or is_open(verdict.windows, now)\n",
+        new="    return verdict is None or now >= 0\n",
+        caught_by=in_file(
+            "tests/usecases/test_pending.py",
+            "test_whose_turn_comes_when_the_window_has_closed_waits_for_the_next",
+        ),
+    ),
+    Mutant(
+        name="circles closed by two at once",
+        why="two replacements in the same moment could wait for each other for ever",
+        file="server/governor/usecases/supersede.py",
+        old="guards=tuple(dict.fromkeys((*walked, *waits.guards))),",
+        new="guards=waits.guards,",
+        caught_by=in_file(
+            "tests/usecases/test_dependencies.py",
+            "test_two_replacements_at_once_close_no_circle_between_them",
+        ),
+    ),
 )

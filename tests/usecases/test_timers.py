@@ -8,8 +8,16 @@ import pytest
 
 from governor.domain.clocks import what_is_due
 from governor.domain.errors import Conflict, StoreUnavailable
-from governor.domain.request import ExecutionMode, PendingReason, Risk, StaleStrategy, Status
+from governor.domain.request import (
+    ExecutionMode,
+    MutationRequest,
+    PendingReason,
+    Risk,
+    StaleStrategy,
+    Status,
+)
 from governor.domain.values import Micros
+from governor.domain.workflow import Advance
 from governor.usecases.app import Limits
 from governor.usecases.commands import WaitFor
 from governor.usecases.ports import Commit, Due
@@ -180,6 +188,26 @@ async def test_one_item_that_fails_does_not_hold_up_the_others_and_is_tried_agai
         assert await sidecar.timers.run_due() == 0
         sidecar.clock.advance(5)
         assert await sidecar.timers.run_due() == 2
+
+
+async def test_a_clock_that_cannot_be_read_holds_up_nobody_else(
+    sidecar: Governed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, sound = [
+        await sidecar.submit(flag=flag, risk=Risk.HIGH, expires_at=in_seconds(sidecar, 60))
+        for flag in ("a", "b")
+    ]
+
+    def fails(request: MutationRequest, now: Micros) -> Advance | None:
+        if request.id == broken.id:
+            raise ZeroDivisionError
+        return what_is_due(request, now)
+
+    monkeypatch.setattr("governor.usecases.timers.what_is_due", fails)
+    sidecar.clock.advance(60)
+    assert await sidecar.timers.run_due() == 1
+    assert (await sidecar.now(sound)).status is Status.EXPIRED
+    assert "is tried again later" in caplog.text
 
 
 async def test_a_store_that_is_away_postpones_nobody(sidecar: Governed) -> None:

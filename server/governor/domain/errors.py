@@ -53,7 +53,7 @@ class DigestMismatch(GovernorError):
 
 
 class NotEligible(GovernorError):
-    """This person may not vote on this request now, or not `act` otherwise."""
+    """This person may not vote on this request now, or do what `act` says."""
 
     def __init__(self, actor: str, cause: str, *, act: str = "vote on") -> None:
         super().__init__(f"{actor} may not {act} this request: {cause}", actor=actor, cause=cause)

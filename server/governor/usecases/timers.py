@@ -6,6 +6,7 @@ from heapq import heappop, heappush
 
 from governor.domain.clocks import what_is_due
 from governor.domain.errors import Conflict, Overloaded, StoreUnavailable
+from governor.domain.request import MutationRequest
 from governor.domain.values import Micros, RequestId
 from governor.domain.workflow import Advance
 from governor.usecases.app import App
@@ -17,6 +18,12 @@ MICROS = 1_000_000
 
 POSTPONED_MAX = 1_000
 """How many requests that failed to move are remembered; further ones are tried at each look."""
+
+TOGETHER_MAX = 32
+"""How many of them are in memory, with their payloads, and on their way to the disk at once."""
+
+_Place = tuple[Micros, RequestId]
+"""In the order of what falls due."""
 
 
 class Timers:
@@ -82,49 +89,92 @@ class Timers:
             after = page[-1]
             ahead = [(due.at, due.id) for due in page]
             while ahead:
-                _, id = heappop(ahead)
-                if id in self._postponed:
-                    continue
-                step = await self._persist(id)
-                if step is None:
-                    continue
-                done += 1
-                next_at = step.request.due_at
-                if next_at is not None and (next_at, id) <= (after.at, after.id):
-                    heappush(ahead, (next_at, id))
+                done += await self._wave(ahead, until=(after.at, after.id))
         return done
 
     async def _due_after(self, after: Due | None) -> tuple[Due, ...]:
         page = self._app.limits.timer_page
         return await self._app.store.due(until=self._app.clock.now(), limit=page, after=after)
 
-    async def _persist(self, id: RequestId) -> Advance | None:
-        """Fires it, however often somebody else changes it meanwhile, within the usual bound."""
+    async def _wave(self, ahead: list[_Place], *, until: _Place) -> int:
+        """Takes the first of what lies ahead, up to what has to wait for one of them.
+
+        Each is a commit of its own. They are read together, and handed to the store in their order
+        and together, so that they are not a wait for the disk each.
+        """
+        taken = self._take(ahead)
+        requests = await asyncio.gather(*(self._app.store.request(id) for _, id in taken))
+        commits: dict[RequestId, asyncio.Task[bool]] = {}
+        for number, (place, request) in enumerate(zip(taken, requests, strict=True)):
+            if ahead and ahead[0] < place:
+                for later in taken[number:]:
+                    heappush(ahead, later)
+                break
+            step = self._due_step(place[1], request)
+            if step is None:
+                continue
+            commits[place[1]] = asyncio.create_task(self._fire(step))
+            next_at = step.request.due_at
+            if next_at is not None and (next_at, place[1]) <= until:
+                heappush(ahead, (next_at, place[1]))
+        outcomes = await asyncio.gather(*commits.values(), return_exceptions=True)
+        done = 0
+        for id, outcome in zip(commits, outcomes, strict=True):
+            done += await self._again(id) if isinstance(outcome, Conflict) else outcome is True
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Conflict):
+                raise outcome  # the next look begins where this one ends
+        return done
+
+    def _take(self, ahead: list[_Place]) -> list[_Place]:
+        """The first places of different requests, but for what is postponed."""
+        taken: list[_Place] = []
+        ids: set[RequestId] = set()
+        while ahead and len(taken) < TOGETHER_MAX and ahead[0][1] not in ids:
+            place = heappop(ahead)
+            if place[1] not in self._postponed:
+                taken.append(place)
+                ids.add(place[1])
+        return taken
+
+    async def _again(self, id: RequestId) -> bool:
+        """Somebody changed it in that moment: once more, within the usual bound."""
         for _ in range(self._app.limits.conflict_retries_max):
+            step = self._due_step(id, await self._app.store.request(id))
+            if step is None:
+                return False
             try:
-                return await self._fire(id)
+                return await self._fire(step)
             except Conflict:
                 continue
         self._postpone(id)
-        return None
+        return False
 
-    async def _fire(self, id: RequestId) -> Advance | None:
-        """What its time has brought a request, committed; None when that is nothing."""
+    def _due_step(self, id: RequestId, request: MutationRequest | None) -> Advance | None:
+        """What its time brings a request now; None when that is nothing, or goes wrong."""
         try:
-            request = await self._app.store.request(id)
-            step = what_is_due(request, self._app.clock.now()) if request is not None else None
-            if step is None:
-                return None
+            return what_is_due(request, self._app.clock.now()) if request is not None else None
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it is this item's alone
+            self._failed(id, fault)
+            return None
+
+    async def _fire(self, step: Advance) -> bool:
+        """Whether it is committed. A fault of this item postpones it; others are raised."""
+        try:
             self._app.failpoints("timer.before_fire")
             await self._app.store.commit(Commit(requests=(step.request,), decisions=step.decisions))
             self._app.failpoints("timer.after_fire")
         except (Conflict, StoreUnavailable, Overloaded):
-            raise  # no fault of this item
-        except Exception:
-            self._postpone(id)
-            log.exception("a timer failed and is tried again later", extra={"request": id})
-            return None
-        return step
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it is this item's alone
+            self._failed(step.request.id, fault)
+            return False
+        return True
+
+    def _failed(self, id: RequestId, fault: Exception) -> None:
+        self._postpone(id)
+        told = {"request": id}
+        log.error("a timer failed and is tried again later", extra=told, exc_info=fault)
 
     def _postpone(self, id: RequestId) -> None:
         if len(self._postponed) < POSTPONED_MAX:
