@@ -109,8 +109,12 @@ def _waited_for(request: MutationRequest, reason: PendingReason, name: str) -> P
 
 def _check_may_answer(request: MutationRequest, pending: Pending, actor: Identity) -> None:
     if actor.person == request.requester:
-        raise NotEligible(actor.id, "the requester never answers for their own request")
+        raise NotEligible(
+            actor.id, "the requester never answers for their own request", act="answer"
+        )
     targets = waited_for(request, pending)
     asked = Requirement(id=pending.name, targets=targets)
     if actor != GOVERNOR and targets and not is_target(actor, asked):
-        raise NotEligible(actor.id, f"{pending.reason} {pending.name!r} does not ask them")
+        raise NotEligible(
+            actor.id, f"{pending.reason} {pending.name!r} does not ask them", act="answer"
+        )
