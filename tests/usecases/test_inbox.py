@@ -26,6 +26,9 @@ from tests.support.people import TENANT
 
 OWNERS = Target(kind=TargetKind.GROUP, name="owners")
 ANN = Identity(id="ann", person="ann", roles=frozenset({APPROVER}), groups=frozenset({"owners"}))
+BOB = ANN.but(id="bob", person="bob")
+CLEO = ANN.but(id="cleo", person="cleo")
+DAN = Identity(id="dan", person="dan", roles=frozenset({APPROVER}))
 OTTO = Identity(id="otto", person="otto", roles=frozenset({OPERATOR}))
 
 
@@ -100,14 +103,14 @@ def pending(reason: PendingReason, *resolvers: Target) -> MutationRequest:
 
 
 def asked(*votes: Vote, repeat_voters: bool = False) -> MutationRequest:
-    """Two steps of the owners, the second of them open."""
+    """Two steps of the owners; bob's vote has filled the first, and the second is open."""
     steps = tuple(
         Step(name=name, requirements=(Requirement(id=name, targets=(OWNERS,)),))
         for name in ("first", "second")
     )
     plan = Plan(steps=steps, repeat_voters=repeat_voters)
     request = make_request(status=Status.PENDING, waits_for=(PendingReason.APPROVAL,))
-    approval = Approval(plan=plan, open_step=1, votes=votes)
+    approval = Approval(plan=plan, open_step=1, votes=(vote(BOB), *votes))
     return request.but(progress=request.progress.but(approval=approval))
 
 
@@ -122,53 +125,61 @@ GATED = (PendingReason.EXTERNAL_CHECK, PendingReason.QUOTA, PendingReason.MANUAL
 @pytest.mark.parametrize("reason", GATED)
 def test_a_gate_waits_for_who_may_answer_it(reason: PendingReason) -> None:
     """Being named is not enough without the role, and the role is not where others are named."""
-    assert can_act(pending(reason), (OTTO,))
-    assert not can_act(pending(reason), (ANN,))
-    assert not can_act(pending(reason, OWNERS), (OTTO,))
-    assert not can_act(pending(reason, OWNERS), (ANN,))
+    assert can_act(pending(reason), (OTTO,), START)
+    assert not can_act(pending(reason), (ANN,), START)
+    assert not can_act(pending(reason, OWNERS), (OTTO,), START)
+    assert not can_act(pending(reason, OWNERS), (ANN,), START)
     both = ANN.but(roles=frozenset({"checker"}))
-    assert can_act(pending(reason, OWNERS), (both,))
+    assert can_act(pending(reason, OWNERS), (both,), START)
 
 
 @pytest.mark.parametrize(
     "reason", [PendingReason.SCHEDULE, PendingReason.DEPENDENCY, PendingReason.REVALIDATION]
 )
 def test_time_and_other_requests_wait_for_nobody(reason: PendingReason) -> None:
-    assert not can_act(pending(reason), (ANN, OTTO))
+    assert not can_act(pending(reason), (ANN, OTTO), START)
 
 
 def test_a_doubt_waits_for_an_operator() -> None:
-    assert can_act(pending(PendingReason.AUDIT), (OTTO,))
-    assert not can_act(pending(PendingReason.AUDIT), (ANN,))
+    assert can_act(pending(PendingReason.AUDIT), (OTTO,), START)
+    assert not can_act(pending(PendingReason.AUDIT), (ANN,), START)
 
 
-def test_a_vote_of_an_earlier_step_counts_unless_the_plan_takes_people_again() -> None:
-    assert not can_act(asked(vote(ANN)), (ANN,))
-    assert can_act(asked(vote(ANN), repeat_voters=True), (ANN,))
-    assert not can_act(asked(vote(ANN, step=1), repeat_voters=True), (ANN,))
+def test_who_is_counted_in_an_earlier_step_is_asked_again_only_where_the_plan_says_so() -> None:
+    assert can_act(asked(), (ANN,), START)
+    assert not can_act(asked(), (BOB,), START)
+    assert can_act(asked(repeat_voters=True), (BOB,), START)
+
+
+def test_a_vote_that_an_earlier_step_can_do_without_uses_nobody_up() -> None:
+    """Either of two filled the first step, so the other is free for the second."""
+    assert can_act(asked(vote(ANN)), (ANN,), START)
+    assert not can_act(asked(vote(ANN, step=1), repeat_voters=True), (ANN,), START)
 
 
 def test_a_vote_that_no_longer_counts_may_be_given_again() -> None:
-    assert can_act(asked(vote(ANN, revoked_at=START)), (ANN,))
-    assert can_act(asked(vote(ANN, round=0)), (ANN,))
+    assert can_act(asked(vote(ANN, step=1, revoked_at=START)), (ANN,), START)
+    assert can_act(asked(vote(ANN, step=1, round=0)), (ANN,), START)
 
 
 def test_somebody_elses_place_is_taken_for_votes_alone() -> None:
-    """Never the requester's, nor twice, and only by who has not voted."""
-    assert can_act(asked(), (OTTO, ANN))
-    assert not can_act(asked(vote(ANN)), (OTTO, ANN))
-    assert not can_act(asked(vote(OTTO)), (OTTO, ANN))
-    assert not can_act(asked(vote(OTTO, on_behalf_of=ANN)), (ANN,))
-    assert not can_act(asked().but(requester="ann"), (OTTO, ANN))
-    assert not can_act(pending(PendingReason.QUOTA), (ANN, OTTO))
+    """Never the requester's, nor twice, and only by who may vote at all and has not."""
+    assert not can_act(asked(), (DAN,), START)
+    assert can_act(asked(), (DAN, ANN), START)
+    assert not can_act(asked(), (OTTO, ANN), START)
+    assert not can_act(asked(vote(ANN, step=1)), (DAN, ANN), START)
+    assert not can_act(asked(vote(DAN, step=1, on_behalf_of=CLEO)), (DAN, ANN), START)
+    assert not can_act(asked(vote(DAN, step=1, on_behalf_of=ANN)), (ANN,), START)
+    assert not can_act(asked().but(requester="ann"), (DAN, ANN), START)
+    assert not can_act(pending(PendingReason.QUOTA), (DAN, OTTO), START)
 
 
 def test_an_open_review_waits_for_its_reviewers() -> None:
     ended = make_request(status=Status.EXECUTED)
     owed = Review(reviewers=(OWNERS,), due_at=START)
     request = ended.but(progress=ended.progress.but(review=owed))
-    assert can_act(request, (ANN,))
-    assert can_act(request, (ANN.but(roles=frozenset({AUDITOR})),))
-    assert not can_act(request, (ANN.but(roles=frozenset({OPERATOR})),))
-    assert not can_act(request, (OTTO,))
-    assert not can_act(request.but(requester="ann"), (ANN,))
+    assert can_act(request, (ANN,), START)
+    assert can_act(request, (ANN.but(roles=frozenset({AUDITOR})),), START)
+    assert not can_act(request, (ANN.but(roles=frozenset({OPERATOR})),), START)
+    assert not can_act(request, (OTTO,), START)
+    assert not can_act(request.but(requester="ann"), (ANN,), START)

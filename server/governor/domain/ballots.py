@@ -104,6 +104,35 @@ def cast(
     return counted
 
 
+def is_asked(
+    approval: Approval,
+    voter: Identity,
+    *,
+    requester: str,
+    at: Micros,
+    on_behalf_of: Identity | None = None,
+) -> bool:
+    """Whether a vote of theirs for it would be taken, whoever else could fill the later steps."""
+    seen = plan_digest(approval.plan, approval.round)
+    for kind in (VoteKind.APPROVE, VoteKind.REVIEW):
+        try:
+            cast(
+                approval,
+                voter=voter,
+                requester=requester,
+                kind=kind,
+                seen_digest=b"",
+                digest=b"",
+                seen_plan=seen,
+                at=at,
+                on_behalf_of=on_behalf_of,
+            )
+        except NotEligible:
+            continue
+        return True
+    return False
+
+
 def taken_back(approval: Approval, who: Identity, at: Micros) -> tuple[Approval, Vote]:
     """The approval without their last vote that counts, and that vote. It is not counted anew.
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from governor.domain.approval import Target
+from governor.domain.ballots import is_asked
 from governor.domain.request import MutationRequest, Pending, PendingReason
-from governor.domain.values import Identity, Revision, TargetKind, Value
+from governor.domain.values import Identity, Micros, Revision, TargetKind, Value
 from governor.domain.whom import who_can_act, who_reviews
 from governor.usecases.access import ADMIN, APPROVER, AUDITOR, CHECKER, OPERATOR, authorise
 from governor.usecases.app import App
@@ -43,13 +44,13 @@ async def waiting_for(app: App, caller: Caller, query: RequestQuery, min_revisio
     """
     await reach(app, Revision(min_revision))
     identity = authorise(app, caller, query.tenant, "ListRequests")
-    delegators = app.directory.delegators(caller.actor, query.tenant, app.clock.now())
-    voices = (identity, *delegators)
+    now = app.clock.now()
+    voices = (identity, *app.directory.delegators(caller.actor, query.tenant, now))
     query = query.but(targets=targets_of(voices), not_of=identity.person)
     found: list[MutationRequest] = []
     for _ in range(INBOX_PAGES_MAX):
         page = await app.store.requests(query)
-        found.extend(request for request in page if can_act(request, voices))
+        found.extend(request for request in page if can_act(request, voices, now))
         if len(page) < query.limit or len(found) >= query.limit:
             return Inbox(requests=tuple(found[: query.limit]))
         last = page[-1]
@@ -68,7 +69,7 @@ def targets_of(voices: Iterable[Identity]) -> tuple[Target, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def can_act(request: MutationRequest, voices: Sequence[Identity]) -> bool:
+def can_act(request: MutationRequest, voices: Sequence[Identity], at: Micros) -> bool:
     """Whether the first of the voices can do something about a request, in whichever place.
 
     Nobody does about their own. Only votes are given in somebody else's place.
@@ -78,40 +79,31 @@ def can_act(request: MutationRequest, voices: Sequence[Identity]) -> bool:
         return False
     if _is_named(own, who_reviews(request)) and not own.roles.isdisjoint(_REVIEWING):
         return True
-    return any(_can_act_on(request, pending, voices) for pending in request.progress.pending)
+    return any(_can_act_on(request, pending, voices, at) for pending in request.progress.pending)
 
 
-def _can_act_on(request: MutationRequest, pending: Pending, voices: Sequence[Identity]) -> bool:
-    own, asked = voices[0], who_can_act(request, pending)
+def _can_act_on(
+    request: MutationRequest, pending: Pending, voices: Sequence[Identity], at: Micros
+) -> bool:
+    own, approval = voices[0], request.progress.approval
     if pending.reason is PendingReason.APPROVAL:
-        voted = _who_voted(request)
-        return own.person not in voted and any(
-            voice.person not in voted and _may(voice, pending) and _is_named(voice, asked)
+        return approval is not None and any(
+            _may(own, pending)
+            and _may(voice, pending)
+            and is_asked(
+                approval,
+                own,
+                requester=request.requester,
+                at=at,
+                on_behalf_of=voice if voice is not own else None,
+            )
             for voice in voices
         )
-    return _may(own, pending) and _is_named(own, asked)
+    return _may(own, pending) and _is_named(own, who_can_act(request, pending))
 
 
 def _may(voice: Identity, pending: Pending) -> bool:
     return not voice.roles.isdisjoint(_ROLES.get(pending.reason, frozenset()))
-
-
-def _who_voted(request: MutationRequest) -> frozenset[str]:
-    """The persons whose vote the plan does not take again, and the requester, whose it never takes.
-
-    A vote in somebody's place is the vote of both.
-    """
-    approval = request.progress.approval
-    if approval is None:
-        return frozenset({request.requester})
-    given = (
-        vote
-        for vote in approval.current_votes()
-        if not approval.plan.repeat_voters or vote.step == approval.open_step
-    )
-    votes = ((vote.voter, vote.on_behalf_of) for vote in given)
-    persons = {voice.person for both in votes for voice in both if voice is not None}
-    return frozenset({request.requester, *persons})
 
 
 def _is_named(voice: Identity, targets: Sequence[Target]) -> bool:
