@@ -119,6 +119,14 @@ class LoadedDirectory:
         """Whether the target names anybody who may vote, in any tenant."""
         return any(named == target for named, _ in self._voters)
 
+    def may_resolve(self, target: Target) -> bool:
+        """Whether the target names anybody who may answer a gate, in any tenant."""
+        return any(
+            target in _targets_of(identity)
+            for identity in self._identities.values()
+            if not identity.roles.isdisjoint(ROLES["ResolvePending"])
+        )
+
     def identity(self, actor: str, tenant: str) -> Identity | None:
         """What the actor holds in the tenant; None when it has no place there."""
         here = self._identities.get((actor, tenant))

@@ -50,7 +50,7 @@ def test_it_says_where_it_listens_on_what_and_with_which_policy(tmp_path: Path) 
         rf"address +unix:{tmp_path}/governor.sock",
         "identity +development",
         rf"store +sqlite:///{tmp_path}/governor.db, revision \d+",
-        r"policy +\S+/policy.toml, 2 rules, sha256 [0-9a-f]{12}",
+        r"policy +\S+/policy.toml, 3 rules, sha256 [0-9a-f]{12}",
         r"directory +\S+/directory.toml, 5 actors",
         rf"host +unix:{tmp_path}/flags.sock \(flags, exactly once\)",
         "careful: development identity",
@@ -79,6 +79,19 @@ def test_a_rule_that_asks_nobody_is_pointed_out(tmp_path: Path) -> None:
     with deployment.sidecar() as running:
         pass
     assert "rule two-reviewers asks group wizards, but nobody is that" in "\n".join(lines(running))
+
+
+def test_a_gate_that_nobody_may_answer_is_pointed_out(tmp_path: Path) -> None:
+    """Reviewers exist, but hold no role that opens ResolvePending; the operator does."""
+    deployment = Deployment(tmp_path)
+    policy = tmp_path / "policy.toml"
+    resolvers = 'name = "scan"\nresolvers = ["group:reviewers", "role:operator"]'
+    policy.write_text(policy.read_text().replace('name = "scan"', resolvers))
+    with deployment.sidecar() as running:
+        pass
+    said = "\n".join(lines(running))
+    assert "lets group reviewers answer scan, but nobody is that and may resolve" in said
+    assert "lets role operator" not in said
 
 
 def test_on_sigterm_it_says_not_serving_ends_streams_with_their_cursor_and_exits_with_0(

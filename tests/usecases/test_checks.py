@@ -121,6 +121,15 @@ async def test_a_check_that_nobody_answers_by_now_is_left_to_people_and_time(
     assert await status(asking, request) is Status.REJECTED
 
 
+async def test_a_submission_that_waits_waits_for_what_governor_asks_for_alone(
+    asking: Governed,
+) -> None:
+    done = await asking.submit(wait_seconds=30)
+    assert done.status is Status.EXECUTED
+    asked = await asking.submit(risk=Risk.MEDIUM, wait_seconds=30)
+    assert asked.status is Status.PENDING
+
+
 async def test_what_is_not_called_is_not_asked_for(sidecar: Governed) -> None:
     sidecar.policy.rules = (ASKS.but(gates=(CHECK, LOOK)),)
     await sidecar.submit()

@@ -64,3 +64,11 @@ class Started:
             if not self.directory.loaded.knows(target):
                 named = f"{target.kind.lower()} {target.name}"
                 yield f"rule {rule.id} asks {named}, but nobody is that and may approve"
+        for gate in rule.gates:
+            for target in gate.resolvers:
+                if not self.directory.loaded.may_resolve(target):
+                    named = f"{target.kind.lower()} {target.name}"
+                    yield (
+                        f"rule {rule.id} lets {named} answer {gate.name}, but nobody is that and "
+                        "may resolve"
+                    )

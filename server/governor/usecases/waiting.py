@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from governor.domain.errors import Overloaded
+from governor.domain.gating import calls_waiting
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Status
 from governor.domain.values import RequestId
 from governor.usecases.app import App
@@ -135,5 +136,10 @@ def is_at_rest(request: MutationRequest) -> bool:
             return False
         case Status.APPROVED:
             return request.content.execution_mode is ExecutionMode.ON_EXECUTE
+        case Status.PENDING:
+            pending = request.progress.pending
+            if request.waits_for(PendingReason.REVALIDATION):
+                return False
+            return len(calls_waiting(request)) < len(pending)  # Governor is not asking for it all
         case _:
-            return not request.waits_for(PendingReason.REVALIDATION)
+            return True
