@@ -2,14 +2,14 @@
 
 import pytest
 
-from governor.domain.approval import Approval, VoteKind
+from governor.domain.approval import Approval, StepMode, VoteKind
 from governor.domain.decision import Code, Decision
 from governor.domain.digest import request_digest
 from governor.domain.errors import DigestMismatch, IllegalTransition, NotEligible
 from governor.domain.policy import Effect, Verdict
 from governor.domain.request import MutationRequest, Pending, PendingReason, Progress, Status
 from governor.domain.values import GOVERNOR, Identity, Reason, RequestId
-from governor.domain.voting import voted
+from governor.domain.voting import approval_lapsed, voted
 from governor.domain.workflow import (
     Advance,
     canceled,
@@ -261,6 +261,24 @@ def test_the_traces_of_the_votes_are_kept_in_order_and_an_absent_one_is_no_trace
     assert cast(asked, ANN).request.progress.approval_traceparents == ()
     twice = cast(once, BOB, kind, traceparent="00-b").request
     assert twice.progress.approval_traceparents == ("00-a", "00-b")
+
+
+def test_deadlines_that_passed_while_nobody_looked_are_dealt_with_one_after_the_other() -> None:
+    either = step(
+        "either",
+        requirement("first", actor_target("ann")).but(deadline_seconds=1),
+        requirement("second", actor_target("carol")).but(deadline_seconds=2),
+        mode=StepMode.ANY_OF,
+    )
+    asked = submit(new_request(), deferred(plan(either)))
+    once = approval_lapsed(asked, now=later(60))
+    assert once is not None
+    assert [decision.code for decision in once.decisions] == [Code.APPROVAL_EXPIRED]
+    assert once.request.due_at == later(2)
+    twice = approval_lapsed(once.request, now=later(60))
+    assert twice is not None
+    assert [decision.code for decision in twice.decisions] == [Code.APPROVAL_EXPIRED, Code.EXPIRED]
+    assert twice.request.status is Status.EXPIRED
 
 
 # ---------------------------------------------------------------- endings

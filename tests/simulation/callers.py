@@ -27,6 +27,7 @@ from governor.usecases.commands import (
     Changed,
     Execute,
     ResolveExecution,
+    RevokeVote,
     Submit,
     Submitted,
     Supersede,
@@ -35,6 +36,7 @@ from governor.usecases.commands import (
 from governor.usecases.execute import execute
 from governor.usecases.query import get_request
 from governor.usecases.resolve import resolve_execution
+from governor.usecases.revoke_vote import revoke_vote
 from governor.usecases.submit import submit
 from governor.usecases.supersede import supersede
 from governor.usecases.vote import vote
@@ -67,6 +69,7 @@ class Callers(Asking):
             verb = self._chance.weighted(
                 submit=5,
                 vote=6,
+                revoke=1,
                 cancel=1,
                 supersede=1,
                 execute=2,
@@ -138,6 +141,15 @@ class Callers(Asking):
             barred=person == known.request.requester,
         )
         await self._change(known, did, lambda app: vote(app, caller(voter), command))
+
+    async def revoke(self) -> None:
+        known = self._some(lambda one: bool(_voters(one.request)) and not one.request.is_terminal)
+        voter = self._chance.pick(_voters(known.request) or (ANN, BOB, CLEO))
+        command = RevokeVote(
+            request_id=self._key(), id=known.id, reason=Reason(code="ON_SECOND_THOUGHT")
+        )
+        did = Did(verb=Verb.REVOKE, actor=PERSONS.get(voter, voter), key=command.request_id)
+        await self._change(known, did, lambda app: revoke_vote(app, caller(voter), command))
 
     async def cancel(self) -> None:
         known = self._some(lambda one: not one.request.is_terminal)
@@ -274,6 +286,12 @@ class Callers(Asking):
             execute_after=self._moment(self._chance.pick((None, None, None, None, None, 3.0))),
             **{"depends_on": tuple(depends_on), **fields},
         )
+
+
+def _voters(request: MutationRequest) -> tuple[str, ...]:
+    """Whose votes count, as it was shown last."""
+    approval = request.progress.approval
+    return tuple(vote.voter.id for vote in approval.current_votes()) if approval else ()
 
 
 def _beginnings(asked: Content, risk: Risk) -> tuple[model.Content, ...]:

@@ -81,6 +81,7 @@ class Verb(StrEnum):
     GET = "get"
     APPROVE = "approve"
     REJECT = "reject"
+    REVOKE = "revoke"
     CANCEL = "cancel"
     SUPERSEDE = "supersede"
     EXECUTE = "execute"
@@ -175,6 +176,8 @@ def effects(content: Content, did: Did) -> tuple[Content, ...]:
             return (_approved(content, did),)
         case Verb.REJECT:
             return (replace(content, voters=content.voters | {did.actor}).ends(Status.REJECTED),)
+        case Verb.REVOKE:
+            return (_revoked(content, did),)
         case Verb.CANCEL:
             return (content.ends(Status.CANCELED),)
         case Verb.SUPERSEDE:
@@ -194,6 +197,10 @@ def _would_take(content: Content, did: Did) -> bool:
         case Verb.APPROVE | Verb.REJECT:
             can_vote = did.actor not in content.voters and not did.barred
             return content.takes(APPROVAL) and can_vote
+        case Verb.REVOKE:
+            can_change = content.status is Status.PENDING and not content.takes(AUDIT)
+            is_open = can_change or content.status is Status.APPROVED
+            return is_open and did.actor in content.voters
         case Verb.CANCEL | Verb.SUPERSEDE:
             # An execution may have to be left to its host, and is then refused to be ended.
             is_open = content != ABSENT and content.status not in TERMINAL
@@ -223,6 +230,11 @@ def _approved(content: Content, did: Did) -> Content:
     voters = content.voters | {did.actor}
     waiting = content.waiting - {APPROVAL} if len(voters) >= did.quorum else content.waiting
     return Content(Status.PENDING if waiting else Status.APPROVED, waiting, voters)
+
+
+def _revoked(content: Content, did: Did) -> Content:
+    """No quorum has a vote to spare: what was approved is to be approved again."""
+    return Content(Status.PENDING, content.waiting | {APPROVAL}, content.voters - {did.actor})
 
 
 # ---------------------------------------------------------------- what happens by itself

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from governor.domain.errors import EtagMismatch, IllegalTransition
+from governor.domain.errors import EtagMismatch, IllegalTransition, NotEligible
 from governor.domain.execution import ExecutionStatus
 from governor.domain.policy import Effect, Rule
-from governor.domain.request import MutationRequest, PendingReason, Risk, Status
+from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Risk, Status
 from governor.domain.values import Micros, Revision
 from governor.usecases.app import Limits
 from governor.usecases.commands import CaughtUp, Subscribe, WaitFor, etag_of
@@ -389,3 +389,35 @@ async def test_a_review_at_one_replica_leaves_the_execution_of_another_as_it_is(
     token = (await b.execution_of(request)).fencing_token
     assert (token == 1) is lives_on
     await check_everything(b)
+
+
+async def test_one_person_who_approves_at_two_replicas_counts_once(
+    a: Governed, b: Governed
+) -> None:
+    submitted = await a.submit(risk=Risk.HIGH)
+    answers = await asyncio.gather(
+        a.approve(ANN, submitted), b.approve(ANN, submitted), return_exceptions=True
+    )
+    assert sorted(isinstance(one, NotEligible) for one in answers) == [False, True]
+    history = await a.history(submitted)
+    assert history.count("APPROVAL granted") == 1
+    assert (await becomes(b, submitted, Status.PENDING)).waits_for(PendingReason.APPROVAL)
+
+
+async def test_a_vote_taken_back_at_one_replica_and_the_claim_at_another_have_one_winner(
+    a: Governed, b: Governed
+) -> None:
+    for _ in range(5):
+        submitted = await a.submit(risk=Risk.MEDIUM, execution_mode=ExecutionMode.ON_EXECUTE)
+        await a.approve(ANN, submitted)
+        before = len(a.host.effects)
+        answers = await asyncio.gather(
+            a.revoke(ANN, submitted), b.execute(OTTO, submitted), return_exceptions=True
+        )
+        assert [type(one) for one in answers if isinstance(one, BaseException)] == [
+            IllegalTransition
+        ]
+        is_revoked = "APPROVAL revoked" in await b.history(submitted)
+        now = await becomes(a, submitted, Status.PENDING if is_revoked else Status.EXECUTED)
+        assert len(a.host.effects) - before == (now.status is Status.EXECUTED)
+    await check_everything(a)

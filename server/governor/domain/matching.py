@@ -72,11 +72,18 @@ def _fill(
     places = (*before, *(need.voices for need in needs for _ in range(need.count)))
 
     def place(number: int, tried: set[str]) -> bool:
-        for voice in sorted(places[number] - tried):
-            tried.add(voice)
-            if voice not in place_of or place(place_of[voice], tried):
-                place_of[voice] = number
-                return True
+        # Whoever is free first: it keeps the search flat. Which of them it is makes no difference
+        # to which places stay empty.
+        free = next((voice for voice in places[number] if voice not in place_of), None)
+        if free is not None:
+            place_of[free] = number
+            return True
+        for voice in places[number]:
+            if voice not in tried:
+                tried.add(voice)
+                if place(place_of[voice], tried):
+                    place_of[voice] = number
+                    return True
         return False
 
     missing = [id for number, id in enumerate(ids, len(before)) if not place(number, set())]

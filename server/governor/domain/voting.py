@@ -130,14 +130,16 @@ def eligibility_lost(
 def approval_lapsed(request: MutationRequest, *, now: Micros) -> Advance | None:
     """Requirements were not met by their deadline: an alternative less, or the end of the request.
 
-    None when there is no such requirement.
+    Of several deadlines that have passed the earliest is dealt with, and the next one by the next
+    call, so that whatever else has come due in between has its turn. None when none has passed.
     """
     approval = request.progress.approval
     if approval is None or not request.waits_for(PendingReason.APPROVAL):
         return None
-    lapse = lapsed(approval, now)
-    if not lapse.expired:
+    first = deadline(approval)
+    if first is None or first > now:
         return None
+    lapse = lapsed(approval, first)
     if not lapse.is_over:
         after = advance(
             request,
