@@ -668,7 +668,7 @@ class Lives(RuleBasedStateMachine):
             after = model.ended("FAILED")
         elif said.effect is Effect.DENY:
             after = model.ended("REJECTED")
-        elif asked is None or asked == model.asked:
+        elif asked is None or (asked == model.asked and "APPROVAL" not in model.waits):
             after = replace(model.without("REVALIDATION"), version=current)
         else:
             after = model.asking_again(asked, current)
