@@ -74,13 +74,20 @@ async def check_nothing_is_stuck(store: Store, *, executions_per_request_max: in
         tenant=TENANT, statuses=(ExecutionStatus.IN_DOUBT,), limit=_EVERYTHING
     )
     held = {execution.slot for execution in await store.executions(doubtful)}
-    open_ones = {request.id for request in requests if not request.is_terminal}
+    by_id = {request.id: request for request in requests}
+
+    def is_open(id: RequestId) -> bool:
+        """Whether it, or what has taken its place, has not ended."""
+        while (replacement := by_id[id].progress.superseded_by) is not None:
+            id = replacement
+        return not by_id[id].is_terminal
+
     for request in requests:
         assert request.status is not Status.EXECUTING, request.id
         assert not request.waits_for(PendingReason.REVALIDATION), request.id
         assert not request.waits_for(PendingReason.SCHEDULE), request.id
         if request.waits_for(PendingReason.DEPENDENCY):
-            assert not open_ones.isdisjoint(request.content.depends_on), request.id
+            assert any(map(is_open, request.content.depends_on)), request.id
         if (
             request.status is Status.APPROVED
             and request.content.execution_mode is ExecutionMode.AUTOMATIC
