@@ -131,6 +131,10 @@ soak: setup ## Break processes and connections at random for SOAK_SECONDS; SOAK_
 bench: setup ## Measure throughput and latency as ratios to this machine's floor
 	$(BIN)/python -m tests.bench
 
+.PHONY: bench-queries
+bench-queries: setup ## Measure every query on 200,000 requests, and write docs/queries.md
+	$(BIN)/python -m tests.bench.queries --page docs/queries.md
+
 .PHONY: format
 format: setup ## Format the code and the contract, and fix what the linter can fix
 	$(BIN)/ruff check --fix-only --quiet

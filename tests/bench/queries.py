@@ -39,20 +39,18 @@ class Answer(NamedTuple):
     plan: str
 
 
-async def measured(url: str, engine: AsyncEngine, requests: int) -> tuple[float, list[Answer]]:
-    """How long it took to fill a store, and every question asked of it."""
+async def measured(url: str, engine: AsyncEngine, requests: int) -> list[Answer]:
+    """Every question, asked of a store that is filled for it."""
     await migrate(url)
     store = await open_store(url, encode=encode_entry)
-    begun = time.perf_counter()
     await fill(store, requests)
-    took = time.perf_counter() - begun
     await store.close()
     if engine.dialect.name == "postgresql":
         await _vacuum(url)
     async with engine.connect() as connection:
         answers = [await _ask(connection, question) for question in questions(requests)]
     await engine.dispose()
-    return took, answers
+    return answers
 
 
 async def _vacuum(url: str) -> None:
@@ -97,22 +95,21 @@ def _shortened(step: str) -> str:
 # ---------------------------------------------------------------- what is told
 
 
-def page(told: dict[str, tuple[float, list[Answer]]], requests: int) -> str:
+def page(told: dict[str, list[Answer]], requests: int) -> str:
     """The whole page."""
     return "\n".join([FIRST_LINE, INTRODUCTION.format(requests=requests), *_tables(told)]) + "\n"
 
 
-def _tables(told: dict[str, tuple[float, list[Answer]]]) -> Iterator[str]:
-    for name, (took, answers) in told.items():
+def _tables(told: dict[str, list[Answer]]) -> Iterator[str]:
+    for name, answers in told.items():
         yield f"## {name}\n"
-        yield f"Filled in {took:.0f} s through the store's own commits.\n"
         yield "| question | rows | ms | `EXPLAIN` |"
         yield "|---|---|---|---|"
         for question, milliseconds, rows, plan in answers:
             yield f"| {question.name} | {rows} | {milliseconds:.1f} | {plan} |"
         yield ""
     yield "## What is sorted, or passed over, and why\n"
-    answers = next(iter(told.values()))[1]
+    answers = next(iter(told.values()))
     reasons: dict[str, list[str]] = {}
     for question, *_ in answers:
         if question.why:
@@ -131,8 +128,8 @@ index named here.
 
 The figures are medians of 15, warm, with one reader and nobody writing, on a small virtual machine
 (2 cores) whose processor and disk are shared with others. **Read them against each other:** another
-run differs by half. A tenth of the requests are those of other tenants; one in twenty is pending,
-one in ten has a vote, a fifth of those that were executed had side effects.
+run differs by half. One request in ten is another tenant's; one in twenty is pending, one in ten
+has a vote, and a fifth of those that were executed had side effects.
 """
 
 

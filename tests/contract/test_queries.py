@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from governor.domain.decision import Category
+from governor.domain.decision import Category, Code, decide
 from governor.domain.execution import ExecutionStatus
 from governor.domain.request import MutationRequest, PendingReason, Status
-from governor.domain.values import ExecutionId, Micros, RequestId, Revision
+from governor.domain.values import ExecutionId, Identity, Micros, RequestId, Revision
 from governor.storage.store import SqlStore, StoreLimits
 from governor.usecases.ports import (
+    Commit,
     Cursor,
     DecisionFilter,
     Due,
@@ -242,6 +243,13 @@ async def test_a_filter_finds_in_the_database_what_it_matches_in_memory(store: S
     await put(store, make_request("c", tenant="bolt"))
     await store.commit(change(moved(alice, Status.EXECUTING), make_execution(alice)))
     await store.commit(change(moved(bob, Status.CANCELED)))
+    (voted,) = await put(store, make_request("v", submitted_at=Micros(START + 5)))
+    said = [
+        decide(code, voted, actor=Identity(id=id, person=id), at=Micros(START + 5))
+        for code in (Code.APPROVAL_GRANTED, Code.CHECK_PASSED)
+        for id in ("alice", "bob")
+    ]
+    await store.commit(Commit(requests=(voted,), decisions=tuple(said)))
     everything = await store.entries(after=Revision(0), limit=100)
     plain = DecisionFilter(tenant="acme")
     filters = [
@@ -256,12 +264,21 @@ async def test_a_filter_finds_in_the_database_what_it_matches_in_memory(store: S
         plain.but(actor="bob"),
         plain.but(actor="governor", categories=frozenset({Category.LIFECYCLE})),
         plain.but(execution_id="execution-of-a"),
+        plain.but(categories=frozenset({Category.APPROVAL}), actor="bob"),
+        plain.but(categories=frozenset({Category.APPROVAL, Category.CHECK})),
+        plain.but(codes=frozenset({"granted", "rejected"})),
+        plain.but(codes=frozenset({"granted"}), actor="bob"),
+        plain.but(codes=frozenset({"passed"}), include_host=True),
+        plain.but(from_time=Micros(START + 5)),
+        plain.but(until_time=Micros(START + 5)),
+        plain.but(from_time=START, until_time=Micros(START + 5), actor="alice"),
     ]
     for filter in filters:
         matching = tuple(entry for entry in everything if filter.matches(entry))
         assert await store.entries(after=Revision(0), limit=100, filter=filter) == matching
         assert await walked(store, filter) == matching
-    assert len(await walked(store, plain)) == 9
+        assert await walked_back(store, filter) == matching[::-1]
+    assert len(await walked(store, plain)) == 16
 
 
 async def walked(store: SqlStore, filter: DecisionFilter) -> tuple[StoredEntry, ...]:
@@ -271,6 +288,16 @@ async def walked(store: SqlStore, filter: DecisionFilter) -> tuple[StoredEntry, 
     while page := await store.entries(after=after, limit=2, filter=filter):
         found.extend(page)
         after = page[-1].revision
+    return tuple(found)
+
+
+async def walked_back(store: SqlStore, filter: DecisionFilter) -> tuple[StoredEntry, ...]:
+    """The same from the other end."""
+    found: list[StoredEntry] = []
+    before: Revision | None = None
+    while page := await store.newest_entries(before=before, limit=2, filter=filter):
+        found.extend(page)
+        before = page[-1].revision
     return tuple(found)
 
 

@@ -16,8 +16,9 @@ from governor.domain.gates import Gate
 from governor.domain.policy import Effect, Verdict
 from governor.domain.request import MutationRequest, Pending, PendingReason, Risk, Status
 from governor.domain.values import Identity, TargetKind
+from governor.domain.whom import who_can_act
 from governor.usecases import inbox
-from governor.usecases.access import APPROVER, AUDITOR, OPERATOR
+from governor.usecases.access import APPROVER, AUDITOR, OPERATOR, ROLES
 from governor.usecases.inbox import Inbox, can_act, waiting_for
 from governor.usecases.ports import RequestQuery
 from tests.support.builders import START, make_request
@@ -138,6 +139,17 @@ def test_a_gate_waits_for_who_may_answer_it(reason: PendingReason) -> None:
 )
 def test_time_and_other_requests_wait_for_nobody(reason: PendingReason) -> None:
     assert not can_act(pending(reason), (ANN, OTTO), START)
+
+
+def test_what_is_left_to_nobody_in_particular_is_for_whom_the_rpc_admits() -> None:
+    """The store finds by these targets whom a request waits for; the roles stand elsewhere."""
+    for reason, rpc in (
+        *((one, "ResolvePending") for one in GATED),
+        (PendingReason.AUDIT, "ResolveExecution"),
+    ):
+        named = who_can_act(pending(reason), Pending(reason=reason, since=START, name="gate"))
+        assert {target.name for target in named} == ROLES[rpc]
+        assert {target.kind for target in named} == {TargetKind.ROLE}
 
 
 def test_a_doubt_waits_for_an_operator() -> None:

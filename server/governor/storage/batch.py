@@ -226,17 +226,19 @@ class _Draft:
         progress.append(encoded)
         if request.revision:
             changed = request.but(revision=last)
-            self.changed_requests.append(rows.changed_request(changed, encoded))
+            waits = rows.new_waits(changed)
+            self.changed_requests.append(rows.changed_request(changed, encoded, waits=bool(waits)))
             if changed.id in self.waiting:
                 self.no_longer_waiting.append((changed.id,))
-            self.waits.extend(rows.new_waits(changed))
+            self.waits.extend(waits)
             return changed
         new = request.but(submitted_revision=first, revision=last)
-        self.new_requests.append(rows.new_request(new, encoded))
+        waits = rows.new_waits(new)
+        self.new_requests.append(rows.new_request(new, encoded, waits=bool(waits)))
         self.tags.extend(rows.new_tags(new))
         self.dependencies.extend(rows.new_dependencies(new))
         self.labels.extend(rows.new_labels(new))
-        self.waits.extend(rows.new_waits(new))
+        self.waits.extend(waits)
         return new
 
     def _label_effects(self, requests: Sequence[MutationRequest], execution: Execution) -> None:

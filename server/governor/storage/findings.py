@@ -220,7 +220,8 @@ def check_request(row: Row[Any], told: Sequence[Entry]) -> Iterator[Finding]:
     id = row.id
     try:
         request = rows.whole_request(row)
-        filed = rows.new_request(request, row.progress)[: len(rows.NEW_REQUEST) - _REQUEST_VALUES]
+        waits = bool(rows.new_waits(request))
+        filed = rows.new_request(request, row.progress, waits=waits)[:-_REQUEST_VALUES]
     except ValueError:
         yield Finding(fault=Fault.REQUEST_UNREADABLE, request_id=id)
         return

@@ -194,16 +194,12 @@ def _state(query: RequestQuery) -> _Filter:
 
 
 def _estimate(column: Column[Any], wanted: Sequence[Risk] | Sequence[BlastRadius]) -> _Filter:
-    """The index holds those who make the estimate, and its condition is repeated to the letter."""
-    values = sorted({one.value for one in wanted})
-    ranges = [
-        and_(column == value, column != literal_column(f"'{_NO_ESTIMATE}'")) for value in values
-    ]
-    filter = _column(_Rank.ESTIMATE, *ranges)
-    question = _aside(column.in_(values))
-    if _NO_ESTIMATE in values:
-        return _Filter(_Rank.TENANT, (question,), question)
-    return filter._replace(question=question)
+    """The index holds those who make the estimate; who makes none has no value."""
+    values = sorted({one.value for one in wanted if one.value != _NO_ESTIMATE})
+    if len(values) == len(set(wanted)):
+        return _column(_Rank.ESTIMATE, *(column == value for value in values))
+    question = _aside(or_(column.is_(None), column.in_(values)))
+    return _Filter(_Rank.TENANT, (question,), question)
 
 
 _NO_ESTIMATE: Final = Risk.UNSPECIFIED.value

@@ -1,6 +1,6 @@
 """Domain value <-> row: which columns hold what, and how the JSON in them is read back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final, NewType
@@ -14,11 +14,13 @@ from governor.domain.execution import Execution, ExecutionStatus, Severity, Side
 from governor.domain.gating import calls_waiting
 from governor.domain.host_standing import UNMET, HostStanding
 from governor.domain.request import (
+    BlastRadius,
     Content,
     ExecutionMode,
     MutationRequest,
     PendingReason,
     Progress,
+    Risk,
     Status,
 )
 from governor.domain.values import AuditId, Micros, RequestId, Revision, Value
@@ -111,10 +113,12 @@ LISTED_REQUEST: Final[Sequence[Column[Any]]] = (
 WHOLE_REQUEST: Final[Sequence[Column[Any]]] = (*LISTED_REQUEST, _r.payload)
 
 
-def new_request(request: MutationRequest, progress: bytes) -> tuple[object, ...]:
-    """The row of a request that was not there. `progress` is `progress_bytes` of it."""
+def new_request(request: MutationRequest, progress: bytes, *, waits: bool) -> tuple[object, ...]:
+    """The row of a request that was not there. `progress` is `progress_bytes` of it, and `waits`
+    says whether it has `new_waits`.
+    """
     content = request.content
-    payload = content.payload
+    intent, payload = content.intent, content.payload
     fixed = _Fixed(
         audit_id=request.audit_id,
         requester=request.requester,
@@ -132,14 +136,14 @@ def new_request(request: MutationRequest, progress: bytes) -> tuple[object, ...]
         content.state.id,
         content.context.actor,
         request.requester,
-        content.intent.category or None,
-        content.intent.risk.value,
-        content.intent.blast_radius.value,
+        intent.category or None,
+        intent.risk.value if intent.risk is not Risk.UNSPECIFIED else None,
+        intent.blast_radius.value if intent.blast_radius is not BlastRadius.UNSPECIFIED else None,
         request.submitted_at,
         request.submitted_revision,
         request.due_at,
         review_due_at(request),
-        bool(acted_on_by(request)),
+        waits,
         is_unfinished(request, mask),
         request.revision,
         _encode(fixed),
@@ -149,7 +153,9 @@ def new_request(request: MutationRequest, progress: bytes) -> tuple[object, ...]
     )
 
 
-def changed_request(request: MutationRequest, progress: bytes) -> tuple[object, ...]:
+def changed_request(
+    request: MutationRequest, progress: bytes, *, waits: bool
+) -> tuple[object, ...]:
     """What changes in the row of a request that is there."""
     mask = pending_mask(request)
     return (
@@ -158,7 +164,7 @@ def changed_request(request: MutationRequest, progress: bytes) -> tuple[object, 
         mask,
         request.due_at,
         review_due_at(request),
-        bool(acted_on_by(request)),
+        waits,
         is_unfinished(request, mask),
         request.revision,
         progress,
@@ -253,10 +259,14 @@ def new_dependencies(request: MutationRequest) -> Iterator[tuple[object, ...]]:
         yield (dependency, request.id)
 
 
-def new_waits(request: MutationRequest) -> Iterator[tuple[object, ...]]:
+def new_waits(request: MutationRequest) -> Sequence[tuple[object, ...]]:
     """The rows of those who can act on a request now."""
-    for target in acted_on_by(request):
-        yield (request.tenant, target_text(target), request.submitted_revision, request.id)
+    if not request.progress.pending and request.progress.review is None:
+        return ()
+    return [
+        (request.tenant, target_text(target), request.submitted_revision, request.id)
+        for target in acted_on_by(request)
+    ]
 
 
 def target_text(target: Target) -> str:
@@ -282,20 +292,32 @@ SEVERITIES: Final = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
 """From mild to grave."""
 
 
-def new_labels(request: MutationRequest) -> Iterator[tuple[object, ...]]:
+def new_labels(request: MutationRequest) -> Iterable[tuple[object, ...]]:
     """The rows of what a new request is found by, beside its columns and tags."""
-    content = request.content
+    content, context = request.content, request.content.context
+    if not (
+        content.metadata
+        or content.depends_on
+        or context.correlation_id
+        or context.causation_id
+        or request.supersedes
+    ):
+        return ()
+    return _labels(request)
+
+
+def _labels(request: MutationRequest) -> Iterator[tuple[object, ...]]:
+    content, context = request.content, request.content.context
     for key, value in content.metadata.items():
         yield _label(request, LabelKind.METADATA, metadata_text(key, value))
     for dependency in dict.fromkeys(content.depends_on):
         yield _label(request, LabelKind.DEPENDS_ON, dependency)
-    for kind, id in (
-        (LabelKind.SUPERSEDES, request.supersedes),
-        (LabelKind.CORRELATION, content.context.correlation_id),
-        (LabelKind.CAUSATION, content.context.causation_id),
-    ):
-        if id:
-            yield _label(request, kind, id)
+    if request.supersedes:
+        yield _label(request, LabelKind.SUPERSEDES, request.supersedes)
+    if context.correlation_id:
+        yield _label(request, LabelKind.CORRELATION, context.correlation_id)
+    if context.causation_id:
+        yield _label(request, LabelKind.CAUSATION, context.causation_id)
 
 
 def effect_labels(request: MutationRequest, execution: Execution) -> Iterator[tuple[object, ...]]:

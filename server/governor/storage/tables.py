@@ -41,8 +41,8 @@ requests: Final = Table(
     Column("actor", _TEXT, nullable=False),
     Column("requester", _TEXT, nullable=False, server_default=""),
     Column("category", _TEXT),
-    Column("risk", _TEXT, nullable=False, server_default="UNSPECIFIED"),
-    Column("blast_radius", _TEXT, nullable=False, server_default="UNSPECIFIED"),
+    Column("risk", _TEXT),
+    Column("blast_radius", _TEXT),
     Column("submitted_at", BigInteger, nullable=False),
     Column("submitted_revision", BigInteger, nullable=False),
     Column("due_at", BigInteger),
@@ -82,8 +82,8 @@ requests: Final = Table(
         "risk",
         "submitted_revision",
         "id",
-        sqlite_where=text("risk <> 'UNSPECIFIED'"),
-        postgresql_where=text("risk <> 'UNSPECIFIED'"),
+        sqlite_where=text("risk IS NOT NULL"),
+        postgresql_where=text("risk IS NOT NULL"),
     ),
     Index(
         "requests_by_blast_radius",
@@ -91,8 +91,8 @@ requests: Final = Table(
         "blast_radius",
         "submitted_revision",
         "id",
-        sqlite_where=text("blast_radius <> 'UNSPECIFIED'"),
-        postgresql_where=text("blast_radius <> 'UNSPECIFIED'"),
+        sqlite_where=text("blast_radius IS NOT NULL"),
+        postgresql_where=text("blast_radius IS NOT NULL"),
     ),
     # Few requests owe a review: who owes one too long, and all that do.
     Index(

@@ -8,7 +8,7 @@ from governor.domain.ballots import is_asked
 from governor.domain.request import MutationRequest, Pending, PendingReason
 from governor.domain.values import Identity, Micros, Revision, TargetKind, Value
 from governor.domain.whom import who_can_act, who_reviews
-from governor.usecases.access import ADMIN, APPROVER, AUDITOR, CHECKER, OPERATOR, authorise
+from governor.usecases.access import ROLES, authorise
 from governor.usecases.app import App
 from governor.usecases.commands import Caller
 from governor.usecases.ports import Cursor, RequestQuery
@@ -17,17 +17,14 @@ from governor.usecases.query import reach
 INBOX_PAGES_MAX: Final = 8
 """How many pages are read to fill one. Then a page is short, and says where the next goes on."""
 
-_RESOLVING: Final = frozenset({OPERATOR, ADMIN, CHECKER})
 _ROLES: Final[Mapping[PendingReason, frozenset[str]]] = {
-    PendingReason.APPROVAL: frozenset({APPROVER}),
-    PendingReason.EXTERNAL_CHECK: _RESOLVING,
-    PendingReason.QUOTA: _RESOLVING,
-    PendingReason.MANUAL_REVIEW: _RESOLVING,
-    PendingReason.AUDIT: frozenset({OPERATOR, ADMIN}),
+    PendingReason.APPROVAL: ROLES["Approve"],
+    PendingReason.EXTERNAL_CHECK: ROLES["ResolvePending"],
+    PendingReason.QUOTA: ROLES["ResolvePending"],
+    PendingReason.MANUAL_REVIEW: ROLES["ResolvePending"],
+    PendingReason.AUDIT: ROLES["ResolveExecution"],
 }
 """One of these roles is needed to do something about the reason; about the others nobody can."""
-
-_REVIEWING: Final = frozenset({APPROVER, AUDITOR})
 
 
 class Inbox(Value, frozen=True, kw_only=True):
@@ -77,7 +74,7 @@ def can_act(request: MutationRequest, voices: Sequence[Identity], at: Micros) ->
     own = voices[0]
     if own.person == request.requester:
         return False
-    if _is_named(own, who_reviews(request)) and not own.roles.isdisjoint(_REVIEWING):
+    if _is_named(own, who_reviews(request)) and not own.roles.isdisjoint(ROLES["ReviewBreakGlass"]):
         return True
     return any(_can_act_on(request, pending, voices, at) for pending in request.progress.pending)
 

@@ -48,12 +48,9 @@ def upgrade() -> None:
 
 
 def add_columns() -> None:
-    for name, default in (
-        ("requester", ""),
-        ("risk", "UNSPECIFIED"),
-        ("blast_radius", "UNSPECIFIED"),
-    ):
-        op.add_column("requests", sa.Column(name, TEXT, nullable=False, server_default=default))
+    op.add_column("requests", sa.Column("requester", TEXT, nullable=False, server_default=""))
+    for name in ("risk", "blast_radius"):
+        op.add_column("requests", sa.Column(name, TEXT))
     op.add_column("requests", sa.Column("review_due_at", sa.BigInteger))
     op.add_column(
         "requests", sa.Column("waits", sa.Boolean, nullable=False, server_default=sa.false())
@@ -93,7 +90,7 @@ def create_indexes() -> None:
             "tenant",
             column,
             *place,
-            where=f"{column} <> 'UNSPECIFIED'",
+            where=f"{column} IS NOT NULL",
         )
     owed = "review_due_at IS NOT NULL"
     index(
@@ -162,8 +159,8 @@ def read_requests() -> None:
                 {
                     "row_id": row.id,
                     "new_requester": fixed["requester"],
-                    "new_risk": intent.get("risk", "UNSPECIFIED"),
-                    "new_blast_radius": intent.get("blast_radius", "UNSPECIFIED"),
+                    "new_risk": intent.get("risk"),
+                    "new_blast_radius": intent.get("blast_radius"),
                     "new_waits": bool(targets),
                 }
             )
