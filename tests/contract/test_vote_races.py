@@ -188,9 +188,7 @@ async def test_the_last_approval_and_the_end_of_the_request(
     request = await sidecar.submit(risk=Risk.MEDIUM, execution_mode=BY_HAND, expires_at=end)
     sidecar.clock.advance(60)
 
-    answers = await meeting(
-        sidecar, lambda: sidecar.vote(ANN, request), sidecar.timers.run_due
-    )
+    answers = await meeting(sidecar, lambda: sidecar.vote(ANN, request), sidecar.timers.run_due)
 
     # Who has approved it in that moment has not started it: its time is up all the same.
     await sidecar.timers.run_due()
