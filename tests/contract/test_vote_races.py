@@ -12,15 +12,20 @@ import pytest
 import pytest_asyncio
 
 from governor.domain.approval import Requirement, Step
-from governor.domain.errors import GovernorError, IllegalTransition, NotEligible
+from governor.domain.errors import GovernorError, IllegalTransition, NotEligible, NotWaiting
+from governor.domain.gates import Gate
 from governor.domain.policy import Effect, Rule
 from governor.domain.request import ExecutionMode, Risk, Status
+from governor.domain.values import Micros
+from governor.usecases.access import APPROVER
 from governor.usecases.app import Limits
 from governor.usecases.ports import Commit
 from tests.support.backends import Backend
+from tests.support.builders import MICROS_PER_SECOND
+from tests.support.domain_builders import CHECK, QUOTA
 from tests.support.governed import Governed
 from tests.support.invariants import check_everything
-from tests.support.people import ANN, BOB, OTTO, REVIEWERS, RITA
+from tests.support.people import ANN, BOB, OTTO, REVIEWERS, RITA, TENANT
 from tests.support.scripted_host import ScriptedHost
 
 BY_HAND = ExecutionMode.ON_EXECUTE
@@ -171,4 +176,80 @@ async def test_the_last_two_approvals(
     history = await sidecar.history(request)
     assert history.count("APPROVAL quorum_satisfied") == 1
     assert history.count("LIFECYCLE executed") == 1
+    await check_everything(sidecar)
+
+
+@pytest.mark.parametrize("meeting", MEETINGS)
+async def test_the_last_approval_and_the_end_of_the_request(
+    sidecar: Governed, meeting: Callable[..., Awaitable[list[object]]]
+) -> None:
+    """At the very moment of its expiry: it is approved or expired, and never both."""
+    end = Micros(sidecar.clock.now() + 60 * MICROS_PER_SECOND)
+    request = await sidecar.submit(risk=Risk.MEDIUM, execution_mode=BY_HAND, expires_at=end)
+    sidecar.clock.advance(60)
+
+    answers = await meeting(sidecar, lambda: sidecar.vote(ANN, request), sidecar.timers.run_due)
+
+    # Who has approved it in that moment has not started it: its time is up all the same.
+    await sidecar.timers.run_due()
+    assert (await sidecar.now(request)).status is Status.EXPIRED
+    history = await sidecar.history(request)
+    assert history.count("LIFECYCLE expired") == 1
+    refused = [one for one in answers if isinstance(one, GovernorError)]
+    assert len(refused) == 1 - history.count("APPROVAL granted")
+    assert sidecar.host.effects == []
+    with pytest.raises(IllegalTransition):
+        await sidecar.execute(OTTO, request)
+    await check_everything(sidecar)
+
+
+@pytest.mark.parametrize("meeting", MEETINGS)
+async def test_one_person_under_two_names(
+    sidecar: Governed, meeting: Callable[..., Awaitable[list[object]]]
+) -> None:
+    sidecar.directory.put("ann-bot", TENANT, (APPROVER,), ("reviewers",), person=ANN)
+    request = await sidecar.submit(risk=Risk.HIGH)
+
+    answers = await meeting(
+        sidecar, lambda: sidecar.vote(ANN, request), lambda: sidecar.vote("ann-bot", request)
+    )
+
+    assert sorted(isinstance(one, NotEligible) for one in answers) == [False, True]
+    assert (await sidecar.history(request)).count("APPROVAL granted") == 1
+    assert (await sidecar.now(request)).status is Status.PENDING
+    await check_everything(sidecar)
+
+
+@pytest.mark.parametrize("passed", [True, False])
+@pytest.mark.parametrize("gate", [CHECK, QUOTA], ids=["check", "quota"])
+@pytest.mark.parametrize("meeting", MEETINGS)
+async def test_an_answer_and_the_time_it_had(
+    sidecar: Governed,
+    meeting: Callable[..., Awaitable[list[object]]],
+    gate: Gate,
+    *,
+    passed: bool,
+) -> None:
+    """Whichever comes first decides, and the other one changes nothing."""
+    asks = Rule(id="ask", effect=Effect.DEFER, gates=(gate.but(timeout_seconds=60),))
+    sidecar.policy.rules = (asks,)
+    request = await sidecar.submit(execution_mode=BY_HAND)
+    sidecar.clock.advance(60)
+
+    answers = await meeting(
+        sidecar,
+        lambda: sidecar.answer_gate(OTTO, request, gate.name, passed=passed),
+        sidecar.timers.run_due,
+    )
+
+    history = await sidecar.history(request)
+    said = [one for one in history if one.startswith("CHECK ")]
+    assert len(said) == 1, "it was decided twice"
+    refused = [one for one in answers if isinstance(one, GovernorError)]
+    assert all(isinstance(one, IllegalTransition | NotWaiting) for one in refused)
+    is_a_yes = said == ["CHECK passed"]
+    expected = Status.APPROVED if is_a_yes else Status.REJECTED
+    assert (await sidecar.now(request)).status is expected
+    if refused and gate is CHECK:
+        assert said == ["CHECK timed_out"], "the time it had was up, and silence is a no"
     await check_everything(sidecar)

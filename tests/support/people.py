@@ -107,6 +107,7 @@ class PlainDirectory:
             self.people[giver, tenant]
             for giver, to, place, starts, ends in self.delegations
             if (actor, tenant) in self.people
+            and (to, tenant) in self.people
             and self.people[actor, tenant].person == self.people[to, tenant].person
             and (giver, tenant) in self.people
             and place == tenant

@@ -11,6 +11,7 @@ from governor.domain.execution import ExecutionStatus
 from governor.domain.policy import Effect, Rule
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Risk, Status
 from governor.domain.values import Micros, Revision
+from governor.usecases.access import APPROVER
 from governor.usecases.app import Limits
 from governor.usecases.commands import CaughtUp, Subscribe, WaitFor, etag_of
 from governor.usecases.ports import DecisionFilter
@@ -358,6 +359,23 @@ async def test_expiry_at_one_replica_and_approval_at_another_have_one_winner(
             await b.store.refresh(Revision(0))
     history = await b.history(now)
     assert history.count("LIFECYCLE expired") + history.count("LIFECYCLE executed") == 1
+    await check_everything(b)
+
+
+async def test_one_person_who_votes_at_both_under_two_names_counts_once(
+    a: Governed, b: Governed
+) -> None:
+    for sidecar in (a, b):
+        sidecar.directory.put("ann-bot", TENANT, (APPROVER,), ("reviewers",), person=ANN)
+    submitted = await a.submit(risk=Risk.HIGH)
+    await b.store.refresh(submitted.revision)
+    answers = await asyncio.gather(
+        a.vote(ANN, submitted), b.vote("ann-bot", submitted), return_exceptions=True
+    )
+    assert sorted(isinstance(one, NotEligible) for one in answers) == [False, True]
+    await b.store.refresh(Revision(0))
+    assert (await b.now(submitted)).status is Status.PENDING
+    assert (await b.history(submitted)).count("APPROVAL granted") == 1
     await check_everything(b)
 
 
