@@ -208,7 +208,7 @@ class Approvals(RuleBasedStateMachine):
         plan=plans(),
         gates=st.lists(st.sampled_from(GATES), unique=True, max_size=2),
         has_gates=st.sampled_from([False, False, True]),
-        mode=st.sampled_from(ExecutionMode),
+        mode=st.sampled_from((ExecutionMode.ON_EXECUTE, *ExecutionMode)),
         strategy=st.sampled_from((StaleStrategy.REQUIRE_RENEWED_APPROVAL, *StaleStrategy)),
         is_versioned=st.sampled_from([True, True, False]),
         window_seconds=st.sampled_from([None, None, 15]),
@@ -356,19 +356,23 @@ class Approvals(RuleBasedStateMachine):
 
     @precondition(lambda self: self.lives)
     @rule(
-        what=st.sampled_from(["move", "alias", "world", "revoke", "time"]),
-        who=st.sampled_from(MOVING),
+        what=st.sampled_from(["role", "group", "alias", "world", "revoke", "time"]),
+        who=st.integers(0, 3),
         data=st.data(),
     )
-    def they_agree_too_early(self, what: str, who: str, data: st.DataObject) -> None:
+    def they_agree_too_early(self, what: str, who: int, data: st.DataObject) -> None:
         """Between the last vote and the execution something comes to pass."""
         life = self.draw_asking(data)
         self.agree(life, data)
+        voters = [one for ballot in life.counting() if (one := self.town.find(ballot.actor))]
         request = self.runner.run(self.show(life.id))
         match what:
-            case "move" if account := self.town.find(who):
-                account.roles ^= {"approver"}
-                self.tell_of(account)
+            case "role" if voters:
+                voters[who % len(voters)].roles ^= {"approver"}
+                self.tell_of(voters[who % len(voters)])
+            case "group" if voters:
+                voters[who % len(voters)].groups.clear()
+                self.tell_of(voters[who % len(voters)])
             case "alias" if alias := self.town.find("ann-bot"):
                 alias.person = life.requester
                 self.tell_of(alias)

@@ -235,6 +235,28 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        name="a vote that was taken back counts",
+        why="a request would run on the word of somebody who has thought better of it",
+        file="server/governor/domain/approval.py",
+        old="vote.round == self.round and vote.revoked_at is None and vote.voided_at is None\n",
+        new="vote.round == self.round and vote.voided_at is None\n",
+        caught_by=in_file(
+            "tests/usecases/test_revoke_vote.py",
+            "test_an_approved_request_that_loses_its_quorum_waits_for_approval_again",
+        ),
+    ),
+    Mutant(
+        name="votes outlive their round",
+        why="a change would run on a version of the state that nobody approved it for",
+        file="server/governor/domain/approval.py",
+        old="        return vote.round == self.round and ",
+        new="        return vote.round <= self.round and ",
+        caught_by=in_file(
+            "tests/usecases/test_renewal.py",
+            "test_a_renewed_approval_leads_to_execution_on_the_latest_version",
+        ),
+    ),
+    Mutant(
         name="acknowledged before it is on disk",
         why="a power cut would take back what callers were told",
         file="server/governor/storage/sqlite.py",

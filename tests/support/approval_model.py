@@ -489,6 +489,8 @@ class Life:
         if self.status in TERMINAL:
             assert said.code.category is Category.BREAK_GLASS, "it went on after its end"
         self.status = STANDING.get(said.code, self.status)
+        if said.code is Code.RESOLVED and said.status is Status.APPROVED:
+            self.status = Status.APPROVED  # fenced, and free to be claimed again
 
     def _hear_approval(self, said: Decision) -> None:
         match said.code:
