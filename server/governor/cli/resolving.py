@@ -13,7 +13,7 @@ from governor.cli.filters import About, query_of, requests_of
 from governor.cli.seen import Look, Seen, look_at
 from governor.cli.session import Session
 from governor.cli.show import pending_word, state_text
-from governor.cli.standing import RESOLVABLE, show_standing, targets_text
+from governor.cli.standing import RESOLVABLE, targets_text
 from governor.cli.submission import chosen, reason_of
 from governor.cli.texts import safe
 from governor.wire.codec.enums import PENDING_REASON
@@ -77,13 +77,9 @@ def resolve_pending(
         finding=finding,
     )
     answer = session.call(session.stub.ResolvePending, resolution)
-    if session.output.as_json:
-        session.output.json(answer)
-    else:
-        what = safe(f"{pending_word(pending.reason)} {pending.name}")
-        said = "passed" if passed else "failed"
-        session.output.line(f"{what} has {said}; {safe(id)} now stands so:")
-        show_standing(session.output, answer.request)
+    what = safe(f"{pending_word(pending.reason)} {pending.name}")
+    said = f"{what} has {'passed' if passed else 'failed'}"
+    show_changed(session.output, said, answer, answer.request)
 
 
 def list_owed(session: Session, about: About, limit: options.Limit = 50) -> None:
@@ -127,11 +123,7 @@ def review(
         reason=reason,
     )
     answer = session.call(session.stub.ReviewBreakGlass, given)
-    if session.output.as_json:
-        session.output.json(answer)
-    else:
-        session.output.line(f"reviewed; {safe(id)} now stands so:")
-        show_standing(session.output, answer.request)
+    show_changed(session.output, "reviewed", answer, answer.request)
 
 
 def _outcome(*, passed: bool, failed: bool) -> governance_service_pb2.PendingOutcome.ValueType:

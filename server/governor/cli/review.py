@@ -10,7 +10,7 @@ from governor.cli.command import calls_server
 from governor.cli.exits import ExitCode, leave
 from governor.cli.seen import Look, Seen, look_at
 from governor.cli.session import Session
-from governor.cli.standing import show_standing
+from governor.cli.standing import show_changed
 from governor.cli.submission import reason_of
 from governor.cli.texts import safe
 
@@ -72,11 +72,7 @@ def approve(
     )
     answer = session.call(session.stub.Approve, vote)
     said = "approved" if meaning == "approve" else "reviewed"
-    if session.output.as_json:
-        session.output.json(answer)
-    else:
-        session.output.line(f"{said}; {safe(id)} now stands so:")
-        show_standing(session.output, answer.request)
+    show_changed(session.output, said, answer, answer.request)
 
 
 def reject(
@@ -103,11 +99,7 @@ def reject(
         on_behalf_of=on_behalf_of,
     )
     answer = session.call(session.stub.Reject, vote)
-    if session.output.as_json:
-        session.output.json(answer)
-    else:
-        session.output.line(f"rejected; {safe(id)} now stands so:")
-        show_standing(session.output, answer.request)
+    show_changed(session.output, "rejected", answer, answer.request)
 
 
 def revoke(
@@ -131,11 +123,7 @@ def revoke(
         reason=reason_of(code, comment, category, metadata),
     )
     answer = session.call(session.stub.RevokeVote, revocation)
-    if session.output.as_json:
-        session.output.json(answer)
-    else:
-        session.output.line(f"taken back; {safe(id)} now stands so:")
-        show_standing(session.output, answer.request)
+    show_changed(session.output, "taken back", answer, answer.request)
 
 
 def _require_plan(session: Session, seen: Seen) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+from google.protobuf.message import Message
+
 from governance.v1 import request_pb2
 from governor.cli.console import Output
 from governor.cli.durations import shown_duration, shown_moment
@@ -16,6 +18,17 @@ RESOLVABLE = (
 """What ResolvePending answers; it decides everything else about a request on other grounds."""
 
 _OWED = (request_pb2.REVIEW_STATUS_OPEN, request_pb2.REVIEW_STATUS_OVERDUE)
+
+
+def show_changed(
+    output: Output, said: str, answer: Message, request: request_pb2.MutationRequest
+) -> None:
+    """What a call has made of a request: its answer for programs, where it stands for people."""
+    if output.as_json:
+        output.json(answer)
+        return
+    output.line(f"{said}; {safe(request.id)} now stands so:")
+    show_standing(output, request)
 
 
 def show_standing(output: Output, request: request_pb2.MutationRequest) -> None:
