@@ -13,7 +13,7 @@ from governor.cli.filters import About, query_of, requests_of
 from governor.cli.seen import Look, Seen, look_at
 from governor.cli.session import Session
 from governor.cli.show import pending_word, state_text
-from governor.cli.standing import RESOLVABLE, targets_text
+from governor.cli.standing import RESOLVABLE, show_changed, targets_text
 from governor.cli.submission import chosen, reason_of
 from governor.cli.texts import safe
 from governor.wire.codec.enums import PENDING_REASON
