@@ -6,9 +6,10 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from governance.v1 import errors_pb2, governance_service_pb2
+from governor.domain.compensation import Compensation, CompensationKind, CompensationTrigger
 from governor.domain.digest import HEADER, canonical_form, request_digest
 from governor.domain.request import Content
-from governor.domain.values import RequestId
+from governor.domain.values import ExecutionId, RequestId
 from governor.wire.codec import submission
 from governor.wire.errors import INTERNAL, PUBLIC, reason_name
 
@@ -51,7 +52,14 @@ def test_the_fields_are_listed_in_the_order_they_are_hashed() -> None:
     context = plain.context.but(
         service="shop", region="eu-west-1", correlation_id="c-1", causation_id="e-1"
     )
-    whole = plain.but(context=context, depends_on=(RequestId("mr-1"),))
+    rollback = Compensation(
+        request_id=RequestId("mr-1"),
+        execution_id=ExecutionId("ex-1"),
+        kind=CompensationKind.ROLLBACK,
+        trigger=CompensationTrigger.OPERATOR,
+        undo_token=b"token",
+    )
+    whole = plain.but(context=context, depends_on=(RequestId("mr-1"),), compensation=rollback)
     text = CONTRACT.read_text()
     table = text[text.index("| fields, in order |") : text.index("Not covered,")]
     listed = [

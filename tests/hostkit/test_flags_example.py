@@ -117,9 +117,13 @@ async def test_another_content_type_is_refused(host: Caller) -> None:
 
 async def test_the_capabilities_tell_what_can_be_taken_back(host: Caller) -> None:
     kinds = {kind.name: kind for kind in (await host.capabilities()).mutation_types}
-    assert set(kinds) == {"flag.set", "flag.delete", "role.grant", "role.revoke"}
-    assert kinds["flag.set"].reversibility == mutation_pb2.REVERSIBILITY_REVERSIBLE
-    assert kinds["flag.delete"].reversibility == mutation_pb2.REVERSIBILITY_COMPENSABLE
+    assert {name: kind.reversibility for name, kind in kinds.items()} == {
+        "flag.set": mutation_pb2.REVERSIBILITY_REVERSIBLE,
+        "flag.delete": mutation_pb2.REVERSIBILITY_REVERSIBLE,
+        "role.grant": mutation_pb2.REVERSIBILITY_COMPENSABLE,
+        "role.revoke": mutation_pb2.REVERSIBILITY_COMPENSABLE,
+        "notice.send": mutation_pb2.REVERSIBILITY_COMPENSABLE,
+    }
     assert all(kind.description for kind in kinds.values())
 
 
