@@ -131,12 +131,13 @@ async def test_a_rollback_never_reaches_a_host_that_would_take_it_for_a_change(
     """Such a host would carry the original type out once more, with an empty payload."""
     rollback, forward = (compensating(kind) for kind in CompensationKind)
     async with connected(tmp_path) as (client, script):
+        script.reply("ApplyMutation", APPLIED, APPLIED, APPLIED)
+        script.reply("ValidateMutation", engine.ValidateMutationResponse())
         unasked = await client.apply(rollback, traceparent="")
         await client.capabilities()
         answer = await client.apply(rollback, traceparent="")
         opinion = await client.validate(rollback.request)
         assert [asked.method for asked in script.asked] == ["GetCapabilities"]
-        script.reply("ApplyMutation", APPLIED)
         assert isinstance(await client.apply(forward, traceparent=""), Applied)
     assert isinstance(answer, Busy)
     assert answer == unasked
