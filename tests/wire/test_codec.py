@@ -337,6 +337,7 @@ def test_a_compensation_is_shown_as_it_was_asked_and_absence_as_absence() -> Non
         trigger=mutation_pb2.COMPENSATION_TRIGGER_BATCH_FAILURE,
         undo_token=b"\x00token",
     )
+    assert submission.compensation(shown.compensation) == ROLLBACK
     plain = request_pb2.MutationRequest()
     put_request(plain, make_request())
     assert not plain.HasField("compensation")
