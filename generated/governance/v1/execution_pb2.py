@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from governance.v1 import mutation_pb2 as governance_dot_v1_dot_mutation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgovernance/v1/execution.proto\x12\rgovernance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cgovernance/v1/mutation.proto\"T\n\x06\x43hange\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x13\n\x06\x62\x65\x66ore\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\t\n\x07_beforeB\x08\n\x06_after\"\xba\x01\n\nSideEffect\x12\x0c\n\x04type\x18\x01 \x01(\t\x12)\n\x08severity\x18\x02 \x01(\x0e\x32\x17.governance.v1.Severity\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x31\n\x04\x64\x61ta\x18\x04 \x03(\x0b\x32#.governance.v1.SideEffect.DataEntry\x1a+\n\tDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb1\x01\n\x07\x41pplied\x12\x19\n\x11resulting_version\x18\x01 \x01(\t\x12&\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x15.governance.v1.Change\x12/\n\x0cside_effects\x18\x03 \x03(\x0b\x32\x19.governance.v1.SideEffect\x12\x1d\n\x10previous_version\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x13\n\x11_previous_version\"0\n\x07Refused\x12%\n\x06reason\x18\x01 \x01(\x0b\x32\x15.governance.v1.Reason\"*\n\x0fVersionMismatch\x12\x17\n\x0f\x63urrent_version\x18\x01 \x01(\t\"\x93\x06\n\tExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1a\n\x12\x65xecution_audit_id\x18\x02 \x01(\t\x12\x1b\n\x13mutation_request_id\x18\x03 \x01(\t\x12\x18\n\x10request_audit_id\x18\x04 \x01(\t\x12\x0e\n\x06tenant\x18\x05 \x01(\t\x12&\n\x05state\x18\x06 \x01(\x0b\x32\x17.governance.v1.StateRef\x12.\n\x06status\x18\x07 \x01(\x0e\x32\x1e.governance.v1.ExecutionStatus\x12\x15\n\rfencing_token\x18\x08 \x01(\x04\x12\x10\n\x08\x61ttempts\x18\t \x01(\r\x12\x16\n\x0erequest_digest\x18\n \x01(\x0c\x12\x1d\n\x10\x65xpected_version\x18\x0b \x01(\tH\x00\x88\x01\x01\x12\x34\n\nresolution\x18\x0c \x01(\x0e\x32 .governance.v1.VersionResolution\x12\x1c\n\x0f\x63urrent_version\x18\r \x01(\tH\x01\x88\x01\x01\x12\x12\n\nstarted_by\x18\x0e \x01(\t\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x11lease_expire_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x07\x61pplied\x18\x13 \x01(\x0b\x32\x16.governance.v1.Applied\x12$\n\x05\x65rror\x18\x14 \x01(\x0b\x32\x15.governance.v1.Reason\x12\x13\n\x0bresolved_by\x18\x15 \x01(\t\x12\x13\n\x0btraceparent\x18\x16 \x01(\t\x12\x10\n\x08revision\x18\x17 \x01(\x04\x42\x13\n\x11_expected_versionB\x12\n\x10_current_version*d\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x15\n\x11SEVERITY_CRITICAL\x10\x03*\xea\x01\n\x0f\x45xecutionStatus\x12 \n\x1c\x45XECUTION_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45XECUTION_STATUS_RUNNING\x10\x01\x12\x1c\n\x18\x45XECUTION_STATUS_APPLIED\x10\x02\x12\x1c\n\x18\x45XECUTION_STATUS_REFUSED\x10\x03\x12\x1a\n\x16\x45XECUTION_STATUS_STALE\x10\x04\x12 \n\x1c\x45XECUTION_STATUS_NOT_APPLIED\x10\x05\x12\x1d\n\x19\x45XECUTION_STATUS_IN_DOUBT\x10\x06*\x87\x02\n\x11VersionResolution\x12\"\n\x1eVERSION_RESOLUTION_UNSPECIFIED\x10\x00\x12 \n\x1cVERSION_RESOLUTION_VALIDATED\x10\x01\x12\"\n\x1eVERSION_RESOLUTION_UNVERSIONED\x10\x02\x12(\n$VERSION_RESOLUTION_REJECTED_AS_STALE\x10\x03\x12\x30\n,VERSION_RESOLUTION_RENEWED_APPROVAL_REQUIRED\x10\x04\x12,\n(VERSION_RESOLUTION_REVALIDATION_REQUIRED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgovernance/v1/execution.proto\x12\rgovernance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cgovernance/v1/mutation.proto\"T\n\x06\x43hange\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x13\n\x06\x62\x65\x66ore\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\t\n\x07_beforeB\x08\n\x06_after\"\xba\x01\n\nSideEffect\x12\x0c\n\x04type\x18\x01 \x01(\t\x12)\n\x08severity\x18\x02 \x01(\x0e\x32\x17.governance.v1.Severity\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x31\n\x04\x64\x61ta\x18\x04 \x03(\x0b\x32#.governance.v1.SideEffect.DataEntry\x1a+\n\tDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfb\x01\n\x07\x41pplied\x12\x19\n\x11resulting_version\x18\x01 \x01(\t\x12&\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x15.governance.v1.Change\x12/\n\x0cside_effects\x18\x03 \x03(\x0b\x32\x19.governance.v1.SideEffect\x12\x1d\n\x10previous_version\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x12\n\nundo_token\x18\x05 \x01(\x0c\x12\x34\n\x10undo_expire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\n\x11_previous_version\"0\n\x07Refused\x12%\n\x06reason\x18\x01 \x01(\x0b\x32\x15.governance.v1.Reason\"*\n\x0fVersionMismatch\x12\x17\n\x0f\x63urrent_version\x18\x01 \x01(\t\"\x93\x06\n\tExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1a\n\x12\x65xecution_audit_id\x18\x02 \x01(\t\x12\x1b\n\x13mutation_request_id\x18\x03 \x01(\t\x12\x18\n\x10request_audit_id\x18\x04 \x01(\t\x12\x0e\n\x06tenant\x18\x05 \x01(\t\x12&\n\x05state\x18\x06 \x01(\x0b\x32\x17.governance.v1.StateRef\x12.\n\x06status\x18\x07 \x01(\x0e\x32\x1e.governance.v1.ExecutionStatus\x12\x15\n\rfencing_token\x18\x08 \x01(\x04\x12\x10\n\x08\x61ttempts\x18\t \x01(\r\x12\x16\n\x0erequest_digest\x18\n \x01(\x0c\x12\x1d\n\x10\x65xpected_version\x18\x0b \x01(\tH\x00\x88\x01\x01\x12\x34\n\nresolution\x18\x0c \x01(\x0e\x32 .governance.v1.VersionResolution\x12\x1c\n\x0f\x63urrent_version\x18\r \x01(\tH\x01\x88\x01\x01\x12\x12\n\nstarted_by\x18\x0e \x01(\t\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x11lease_expire_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x07\x61pplied\x18\x13 \x01(\x0b\x32\x16.governance.v1.Applied\x12$\n\x05\x65rror\x18\x14 \x01(\x0b\x32\x15.governance.v1.Reason\x12\x13\n\x0bresolved_by\x18\x15 \x01(\t\x12\x13\n\x0btraceparent\x18\x16 \x01(\t\x12\x10\n\x08revision\x18\x17 \x01(\x04\x42\x13\n\x11_expected_versionB\x12\n\x10_current_version*d\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x15\n\x11SEVERITY_CRITICAL\x10\x03*\xea\x01\n\x0f\x45xecutionStatus\x12 \n\x1c\x45XECUTION_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45XECUTION_STATUS_RUNNING\x10\x01\x12\x1c\n\x18\x45XECUTION_STATUS_APPLIED\x10\x02\x12\x1c\n\x18\x45XECUTION_STATUS_REFUSED\x10\x03\x12\x1a\n\x16\x45XECUTION_STATUS_STALE\x10\x04\x12 \n\x1c\x45XECUTION_STATUS_NOT_APPLIED\x10\x05\x12\x1d\n\x19\x45XECUTION_STATUS_IN_DOUBT\x10\x06*\x87\x02\n\x11VersionResolution\x12\"\n\x1eVERSION_RESOLUTION_UNSPECIFIED\x10\x00\x12 \n\x1cVERSION_RESOLUTION_VALIDATED\x10\x01\x12\"\n\x1eVERSION_RESOLUTION_UNVERSIONED\x10\x02\x12(\n$VERSION_RESOLUTION_REJECTED_AS_STALE\x10\x03\x12\x30\n,VERSION_RESOLUTION_RENEWED_APPROVAL_REQUIRED\x10\x04\x12,\n(VERSION_RESOLUTION_REVALIDATION_REQUIRED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +36,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SIDEEFFECT_DATAENTRY']._loaded_options = None
   _globals['_SIDEEFFECT_DATAENTRY']._serialized_options = b'8\001'
-  _globals['_SEVERITY']._serialized_start=1482
-  _globals['_SEVERITY']._serialized_end=1582
-  _globals['_EXECUTIONSTATUS']._serialized_start=1585
-  _globals['_EXECUTIONSTATUS']._serialized_end=1819
-  _globals['_VERSIONRESOLUTION']._serialized_start=1822
-  _globals['_VERSIONRESOLUTION']._serialized_end=2085
+  _globals['_SEVERITY']._serialized_start=1556
+  _globals['_SEVERITY']._serialized_end=1656
+  _globals['_EXECUTIONSTATUS']._serialized_start=1659
+  _globals['_EXECUTIONSTATUS']._serialized_end=1893
+  _globals['_VERSIONRESOLUTION']._serialized_start=1896
+  _globals['_VERSIONRESOLUTION']._serialized_end=2159
   _globals['_CHANGE']._serialized_start=143
   _globals['_CHANGE']._serialized_end=227
   _globals['_SIDEEFFECT']._serialized_start=230
@@ -49,11 +49,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIDEEFFECT_DATAENTRY']._serialized_start=373
   _globals['_SIDEEFFECT_DATAENTRY']._serialized_end=416
   _globals['_APPLIED']._serialized_start=419
-  _globals['_APPLIED']._serialized_end=596
-  _globals['_REFUSED']._serialized_start=598
-  _globals['_REFUSED']._serialized_end=646
-  _globals['_VERSIONMISMATCH']._serialized_start=648
-  _globals['_VERSIONMISMATCH']._serialized_end=690
-  _globals['_EXECUTION']._serialized_start=693
-  _globals['_EXECUTION']._serialized_end=1480
+  _globals['_APPLIED']._serialized_end=670
+  _globals['_REFUSED']._serialized_start=672
+  _globals['_REFUSED']._serialized_end=720
+  _globals['_VERSIONMISMATCH']._serialized_start=722
+  _globals['_VERSIONMISMATCH']._serialized_end=764
+  _globals['_EXECUTION']._serialized_start=767
+  _globals['_EXECUTION']._serialized_end=1554
 # @@protoc_insertion_point(module_scope)

@@ -229,10 +229,17 @@ class Applied(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     SIDE_EFFECTS_FIELD_NUMBER: _builtins.int
     PREVIOUS_VERSION_FIELD_NUMBER: _builtins.int
+    UNDO_TOKEN_FIELD_NUMBER: _builtins.int
+    UNDO_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     resulting_version: _builtins.str
     """The version of the state after the change."""
     previous_version: _builtins.str
     """The version the change was applied to. Absent: the host does not say."""
+    undo_token: _builtins.bytes
+    """What the host needs to take this change back, opaque to everybody else: it comes back in
+    Compensation.undo_token. At most 4096 bytes; a longer one is dropped and a side effect says so.
+    Absent: this change cannot be taken back.
+    """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
         """What changed, before and after."""
@@ -241,6 +248,10 @@ class Applied(_message.Message):
     def side_effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SideEffect]:
         """What else happened."""
 
+    @_builtins.property
+    def undo_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the host refuses `undo_token` with UNDO_EXPIRED. Absent: never."""
+
     def __init__(
         self,
         *,
@@ -248,10 +259,12 @@ class Applied(_message.Message):
         changes: _abc.Iterable[Global___Change] | None = ...,
         side_effects: _abc.Iterable[Global___SideEffect] | None = ...,
         previous_version: _builtins.str | None = ...,
+        undo_token: _builtins.bytes = ...,
+        undo_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version", "previous_version", b"previous_version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version", "previous_version", b"previous_version", "undo_expire_time", b"undo_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version", "changes", b"changes", "previous_version", b"previous_version", "resulting_version", b"resulting_version", "side_effects", b"side_effects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version", "changes", b"changes", "previous_version", b"previous_version", "resulting_version", b"resulting_version", "side_effects", b"side_effects", "undo_expire_time", b"undo_expire_time", "undo_token", b"undo_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__previous_version: _TypeAlias = _typing.Literal["previous_version"]  # noqa: Y015
     _WhichOneofArgType__previous_version: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version"]  # noqa: Y015

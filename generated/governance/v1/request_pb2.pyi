@@ -886,6 +886,7 @@ class MutationRequest(_message.Message):
     EXECUTE_BEFORE_FIELD_NUMBER: _builtins.int
     ON_DEPENDENCY_FAILURE_FIELD_NUMBER: _builtins.int
     REVIEW_FIELD_NUMBER: _builtins.int
+    COMPENSATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id, unique in the store."""
     request_audit_id: _builtins.str
@@ -992,6 +993,10 @@ class MutationRequest(_message.Message):
     def review(self) -> Global___Review:
         """The review that a break-glass request owes. Absent: it owes none."""
 
+    @_builtins.property
+    def compensation(self) -> _mutation_pb2.Compensation:
+        """What it takes back or puts right. Absent: it is no compensation."""
+
     def __init__(
         self,
         *,
@@ -1025,10 +1030,11 @@ class MutationRequest(_message.Message):
         execute_before: _timestamp_pb2.Timestamp | None = ...,
         on_dependency_failure: Global___DependencyFailure.ValueType = ...,
         review: Global___Review | None = ...,
+        compensation: _mutation_pb2.Compensation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "context", b"context", "execute_after", b"execute_after", "execute_before", b"execute_before", "expire_time", b"expire_time", "intent", b"intent", "mutation", b"mutation", "review", b"review", "status_reason", b"status_reason", "submit_time", b"submit_time", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "compensation", b"compensation", "context", b"context", "execute_after", b"execute_after", "execute_before", b"execute_before", "expire_time", b"expire_time", "intent", b"intent", "mutation", b"mutation", "review", b"review", "status_reason", b"status_reason", "submit_time", b"submit_time", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "context", b"context", "depends_on", b"depends_on", "etag", b"etag", "evidence", b"evidence", "execute_after", b"execute_after", "execute_before", b"execute_before", "execution_id", b"execution_id", "execution_mode", b"execution_mode", "expire_time", b"expire_time", "id", b"id", "intent", b"intent", "justification", b"justification", "metadata", b"metadata", "mutation", b"mutation", "on_dependency_failure", b"on_dependency_failure", "pending", b"pending", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "review", b"review", "revision", b"revision", "status", b"status", "status_reason", b"status_reason", "submit_time", b"submit_time", "superseded_by", b"superseded_by", "supersedes", b"supersedes", "tags", b"tags", "traceparent", b"traceparent", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "compensation", b"compensation", "context", b"context", "depends_on", b"depends_on", "etag", b"etag", "evidence", b"evidence", "execute_after", b"execute_after", "execute_before", b"execute_before", "execution_id", b"execution_id", "execution_mode", b"execution_mode", "expire_time", b"expire_time", "id", b"id", "intent", b"intent", "justification", b"justification", "metadata", b"metadata", "mutation", b"mutation", "on_dependency_failure", b"on_dependency_failure", "pending", b"pending", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "review", b"review", "revision", b"revision", "status", b"status", "status_reason", b"status_reason", "submit_time", b"submit_time", "superseded_by", b"superseded_by", "supersedes", b"supersedes", "tags", b"tags", "traceparent", b"traceparent", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ from hashlib import sha256
 import msgspec
 
 from governor.domain.approval import Plan
+from governor.domain.compensation import Compensation
 from governor.domain.request import Content, DependencyFailure
 from governor.domain.values import Micros
 
@@ -141,6 +142,23 @@ def _lines_after_payload(content: Content, expected_version: str | None) -> list
         ending.append(_line("on_dependency_failure", content.on_dependency_failure))
     ending.append(_line("execution_mode", content.execution_mode))
     parts.append("".join(ending).encode())
+    if content.compensation is not None:
+        parts.extend(_compensation_lines(content.compensation))
+    return parts
+
+
+def _compensation_lines(compensation: Compensation) -> list[bytes]:
+    said = (
+        _line("compensates", compensation.request_id),
+        _line("compensated_execution", compensation.execution_id),
+        _line("compensation_kind", compensation.kind),
+        _line("compensation_trigger", compensation.trigger),
+    )
+    parts = ["".join(said).encode()]
+    if compensation.undo_token:
+        parts.append(
+            b"undo_token=%d:%s\n" % (len(compensation.undo_token), compensation.undo_token)
+        )
     return parts
 
 

@@ -49,12 +49,18 @@ class SideEffect(Value, frozen=True, kw_only=True):
 
 
 class Applied(Value, frozen=True, kw_only=True, tag=True):
-    """Known: the change is in effect."""
+    """Known: the change is in effect.
+
+    `undo_token` is what the host needs to take it back; empty: it cannot be taken back. The host
+    takes the token until `undo_expires_at`; None: for ever.
+    """
 
     resulting_version: str
     changes: tuple[Change, ...] = ()
     side_effects: tuple[SideEffect, ...] = ()
     previous_version: str | None = None
+    undo_token: bytes = b""
+    undo_expires_at: Micros | None = None
 
 
 class Refused(Value, frozen=True, kw_only=True, tag=True):

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from governor.domain.approval import Approval
 from governor.domain.break_glass import Review
+from governor.domain.compensation import Compensation
 from governor.domain.policy import Verdict
 from governor.domain.values import AuditId, ExecutionId, Micros, Reason, RequestId, Revision, Value
 
@@ -167,6 +168,7 @@ class Content(Value, frozen=True, kw_only=True):
     depends_on: tuple[RequestId, ...] = ()
     execution_mode: ExecutionMode = ExecutionMode.AUTOMATIC
     on_dependency_failure: DependencyFailure = DependencyFailure.REJECT
+    compensation: Compensation | None = None
 
 
 class Pending(Value, frozen=True, kw_only=True):

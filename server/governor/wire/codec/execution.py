@@ -58,6 +58,9 @@ def put_applied(target: execution_pb2.Applied, applied: Applied) -> None:
         )
     if applied.previous_version is not None:
         target.previous_version = applied.previous_version
+    target.undo_token = applied.undo_token
+    if applied.undo_expires_at is not None:
+        values.put_moment(target.undo_expire_time, applied.undo_expires_at)
 
 
 def put_validation(

@@ -5,6 +5,7 @@ from hashlib import sha256
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from governance.v1 import governance_service_pb2, mutation_pb2
+from governor.domain.compensation import Compensation
 from governor.domain.request import (
     Content,
     Evidence,
@@ -12,10 +13,12 @@ from governor.domain.request import (
     Payload,
     RuntimeContext,
 )
-from governor.domain.values import Micros, RequestId
+from governor.domain.values import ExecutionId, Micros, RequestId
 from governor.wire.codec import values
 from governor.wire.codec.enums import (
     BLAST_RADIUS,
+    COMPENSATION_KIND,
+    COMPENSATION_TRIGGER,
     DEPENDENCY_FAILURE,
     EXECUTION_MODE,
     REVERSIBILITY,
@@ -81,6 +84,17 @@ def intent(source: mutation_pb2.Intent) -> Intent:
         risk=RISK.to_domain[source.risk],
         reversibility=REVERSIBILITY.to_domain[source.reversibility],
         blast_radius=BLAST_RADIUS.to_domain[source.blast_radius],
+    )
+
+
+def compensation(source: mutation_pb2.Compensation) -> Compensation:
+    """What is taken back or put right, as an answer shows it."""
+    return Compensation(
+        request_id=RequestId(source.mutation_request_id),
+        execution_id=ExecutionId(source.execution_id),
+        kind=COMPENSATION_KIND.to_domain[source.kind],
+        trigger=COMPENSATION_TRIGGER.to_domain[source.trigger],
+        undo_token=source.undo_token,
     )
 
 
