@@ -351,6 +351,8 @@ class Execution(_message.Message):
     RESOLVED_BY_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    COMPENSATES_EXECUTION_AUDIT_ID_FIELD_NUMBER: _builtins.int
+    COMPENSATED_BY_EXECUTION_AUDIT_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The idempotency key the host sees."""
     execution_audit_id: _builtins.str
@@ -383,6 +385,10 @@ class Execution(_message.Message):
     """W3C traceparent of the execution's own trace. Absent: tracing is off."""
     revision: _builtins.int
     """The ledger revision of its last change."""
+    compensates_execution_audit_id: _builtins.str
+    """The audit id of the execution that this one has compensated. Absent: it has compensated none."""
+    compensated_by_execution_audit_id: _builtins.str
+    """The audit id of the execution that has compensated this one. Absent: none has."""
     @_builtins.property
     def state(self) -> _mutation_pb2.StateRef:
         """What is changed."""
@@ -437,10 +443,12 @@ class Execution(_message.Message):
         resolved_by: _builtins.str = ...,
         traceparent: _builtins.str = ...,
         revision: _builtins.int = ...,
+        compensates_execution_audit_id: _builtins.str = ...,
+        compensated_by_execution_audit_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_current_version", b"_current_version", "_expected_version", b"_expected_version", "applied", b"applied", "current_version", b"current_version", "duration", b"duration", "error", b"error", "expected_version", b"expected_version", "finish_time", b"finish_time", "lease_expire_time", b"lease_expire_time", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_current_version", b"_current_version", "_expected_version", b"_expected_version", "applied", b"applied", "attempts", b"attempts", "current_version", b"current_version", "duration", b"duration", "error", b"error", "execution_audit_id", b"execution_audit_id", "expected_version", b"expected_version", "fencing_token", b"fencing_token", "finish_time", b"finish_time", "id", b"id", "lease_expire_time", b"lease_expire_time", "mutation_request_id", b"mutation_request_id", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "resolution", b"resolution", "resolved_by", b"resolved_by", "revision", b"revision", "start_time", b"start_time", "started_by", b"started_by", "state", b"state", "status", b"status", "tenant", b"tenant", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_current_version", b"_current_version", "_expected_version", b"_expected_version", "applied", b"applied", "attempts", b"attempts", "compensated_by_execution_audit_id", b"compensated_by_execution_audit_id", "compensates_execution_audit_id", b"compensates_execution_audit_id", "current_version", b"current_version", "duration", b"duration", "error", b"error", "execution_audit_id", b"execution_audit_id", "expected_version", b"expected_version", "fencing_token", b"fencing_token", "finish_time", b"finish_time", "id", b"id", "lease_expire_time", b"lease_expire_time", "mutation_request_id", b"mutation_request_id", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "resolution", b"resolution", "resolved_by", b"resolved_by", "revision", b"revision", "start_time", b"start_time", "started_by", b"started_by", "state", b"state", "status", b"status", "tenant", b"tenant", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__current_version: _TypeAlias = _typing.Literal["current_version"]  # noqa: Y015
     _WhichOneofArgType__current_version: _TypeAlias = _typing.Literal["_current_version", b"_current_version"]  # noqa: Y015

@@ -321,6 +321,7 @@ class Compensation(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     TRIGGER_FIELD_NUMBER: _builtins.int
     UNDO_TOKEN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     mutation_request_id: _builtins.str
     """The request that is compensated. Always set."""
     execution_id: _builtins.str
@@ -333,6 +334,10 @@ class Compensation(_message.Message):
     """With ROLLBACK, byte for byte as the host gave it in Applied.undo_token of that execution. Absent
     with FORWARD.
     """
+    @_builtins.property
+    def reason(self) -> Global___Reason:
+        """Why it was asked for."""
+
     def __init__(
         self,
         *,
@@ -341,10 +346,11 @@ class Compensation(_message.Message):
         kind: Global___CompensationKind.ValueType = ...,
         trigger: Global___CompensationTrigger.ValueType = ...,
         undo_token: _builtins.bytes = ...,
+        reason: Global___Reason | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "kind", b"kind", "mutation_request_id", b"mutation_request_id", "trigger", b"trigger", "undo_token", b"undo_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "kind", b"kind", "mutation_request_id", b"mutation_request_id", "reason", b"reason", "trigger", b"trigger", "undo_token", b"undo_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from governor.domain.values import ExecutionId, RequestId, Value
+from governor.domain.values import AuditId, ExecutionId, Micros, Reason, RequestId, Value
 
 
 class CompensationKind(StrEnum):
@@ -31,8 +31,29 @@ class Compensation(Value, frozen=True, kw_only=True):
     kind: CompensationKind
     trigger: CompensationTrigger
     undo_token: bytes = b""
+    reason: Reason = Reason(code="")
 
     @property
     def is_rollback(self) -> bool:
         """Whether the host is to restore what was there before."""
         return self.kind is CompensationKind.ROLLBACK
+
+
+class CompensatedBy(Value, frozen=True, kw_only=True):
+    """Which applied execution has made a request's change good, how, what for, and when."""
+
+    request_id: RequestId
+    execution_id: ExecutionId
+    execution_audit_id: AuditId
+    kind: CompensationKind
+    trigger: CompensationTrigger
+    at: Micros
+
+
+class Irreversible(StrEnum):
+    """Why nothing takes a change back."""
+
+    INTENT = "INTENT"
+    TYPE = "TYPE"
+    HOST = "HOST"
+    OUTCOME = "OUTCOME"

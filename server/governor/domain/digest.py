@@ -13,7 +13,7 @@ import msgspec
 from governor.domain.approval import Plan
 from governor.domain.compensation import Compensation
 from governor.domain.request import Content, DependencyFailure
-from governor.domain.values import Micros
+from governor.domain.values import Micros, Reason
 
 HEADER = b"governor.request-digest.v1\n"
 PLAN_HEADER = "governor.plan-digest.v1\n"
@@ -159,7 +159,24 @@ def _compensation_lines(compensation: Compensation) -> list[bytes]:
         parts.append(
             b"undo_token=%d:%s\n" % (len(compensation.undo_token), compensation.undo_token)
         )
+    parts.append("".join(_reason_lines(compensation.reason)).encode())
     return parts
+
+
+def _reason_lines(reason: Reason) -> list[str]:
+    lines = [
+        _line(f"compensation_reason{part}", text)
+        for part, text in (
+            ("", reason.code),
+            ("_category", reason.category),
+            ("_message", reason.message),
+        )
+        if text
+    ]
+    for key in sorted(reason.metadata):
+        lines.append(_line("compensation_fact_key", key))
+        lines.append(_line("compensation_fact_value", reason.metadata[key]))
+    return lines
 
 
 def _line(name: str, value: str) -> str:

@@ -106,7 +106,11 @@ LookupAnswer = Applied | Refused | VersionMismatch | NotSeen | Busy | Fenced | I
 
 
 class Execution(Value, frozen=True, kw_only=True):
-    """One attempt chain under one idempotency key. `revision` is that of its last change."""
+    """One attempt chain under one idempotency key. `revision` is that of its last change.
+
+    `compensates` and `compensated_by` are audit ids of executions, set when the later of the two
+    has been applied.
+    """
 
     id: ExecutionId
     audit_id: AuditId
@@ -129,6 +133,8 @@ class Execution(Value, frozen=True, kw_only=True):
     error: Reason | None = None
     resolved_by: str = ""
     traceparent: str = ""
+    compensates: AuditId | None = None
+    compensated_by: AuditId | None = None
     submitted_revision: Revision = Revision(0)
     revision: Revision = Revision(0)
 

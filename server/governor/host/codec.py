@@ -151,6 +151,12 @@ def _put_compensation(target: mutation_pb2.Compensation, compensation: Compensat
     target.kind = COMPENSATION_KINDS[compensation.kind]
     target.trigger = COMPENSATION_TRIGGERS[compensation.trigger]
     target.undo_token = compensation.undo_token
+    reason = compensation.reason
+    if reason.code:
+        target.reason.code = reason.code
+        target.reason.message = reason.message
+        target.reason.category = reason.category
+        target.reason.metadata.update(reason.metadata)
 
 
 # --- Answers ------------------------------------------------------------------------------------

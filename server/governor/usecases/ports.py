@@ -143,6 +143,7 @@ class LinkKind(StrEnum):
     SUPERSEDES = "SUPERSEDES"
     CORRELATION = "CORRELATION"
     CAUSATION = "CAUSATION"
+    COMPENSATES = "COMPENSATES"
 
 
 class Link(Value, frozen=True, kw_only=True):
@@ -559,7 +560,9 @@ class Tracing(Protocol):
         ...
 
     def execution_started(self, request: MutationRequest) -> "ExecutionTrace":
-        """A new root span for one execution, linked to the submission and the approvals."""
+        """A new root span for one execution, linked to the submission, to the approvals, and to the
+        request and the execution that it compensates.
+        """
         ...
 
 

@@ -126,6 +126,7 @@ COMPENSATION_TRIGGER: Final = EnumTable(
         CompensationTrigger.BATCH_FAILURE: mutation_pb2.COMPENSATION_TRIGGER_BATCH_FAILURE,
         CompensationTrigger.FAILED_EXECUTION: mutation_pb2.COMPENSATION_TRIGGER_FAILED_EXECUTION,
     },
+    absent=CompensationTrigger.OPERATOR,
 )
 
 EXECUTION_MODE: Final = EnumTable(
@@ -260,6 +261,7 @@ CATEGORY: Final = EnumTable(
         Category.EXECUTION: decision_pb2.DECISION_CATEGORY_EXECUTION,
         Category.HOST: decision_pb2.DECISION_CATEGORY_HOST,
         Category.BREAK_GLASS: decision_pb2.DECISION_CATEGORY_BREAK_GLASS,
+        Category.COMPENSATION: decision_pb2.DECISION_CATEGORY_COMPENSATION,
     },
 )
 
@@ -289,6 +291,7 @@ LINK_KIND: Final = EnumTable(
         LinkKind.SUPERSEDES: governance_service_pb2.LINK_KIND_SUPERSEDES,
         LinkKind.CORRELATION: governance_service_pb2.LINK_KIND_CORRELATION,
         LinkKind.CAUSATION: governance_service_pb2.LINK_KIND_CAUSATION,
+        LinkKind.COMPENSATES: governance_service_pb2.LINK_KIND_COMPENSATES,
     },
 )
 

@@ -14,7 +14,7 @@ from governor.domain.approval import (
     Vote,
 )
 from governor.domain.break_glass import Review
-from governor.domain.compensation import Compensation
+from governor.domain.compensation import CompensatedBy, Compensation
 from governor.domain.counting import open_requirements
 from governor.domain.digest import plan_digest
 from governor.domain.gates import Gate, Window
@@ -84,6 +84,9 @@ def put_request(
         values.put_moment(target.execute_before, progress.execute_before)
     if progress.review is not None:
         _put_review(target.review, progress.review)
+    if progress.compensated_by is not None:
+        _put_compensated_by(target.compensated_by, progress.compensated_by)
+    target.compensation_id = progress.compensation_id or ""
 
 
 def _put_content(target: request_pb2.MutationRequest, content: Content, *, with_data: bool) -> None:
@@ -153,6 +156,17 @@ def _put_compensation(target: mutation_pb2.Compensation, compensation: Compensat
     target.kind = COMPENSATION_KIND.to_wire[compensation.kind]
     target.trigger = COMPENSATION_TRIGGER.to_wire[compensation.trigger]
     target.undo_token = compensation.undo_token
+    if compensation.reason.code:
+        values.put_reason(target.reason, compensation.reason)
+
+
+def _put_compensated_by(target: request_pb2.CompensatedBy, by: CompensatedBy) -> None:
+    target.mutation_request_id = by.request_id
+    target.execution_id = by.execution_id
+    target.execution_audit_id = by.execution_audit_id
+    target.kind = COMPENSATION_KIND.to_wire[by.kind]
+    target.trigger = COMPENSATION_TRIGGER.to_wire[by.trigger]
+    values.put_moment(target.time, by.at)
 
 
 def _put_pending(target: request_pb2.Pending, request: MutationRequest, pending: Pending) -> None:

@@ -95,6 +95,7 @@ def compensation(source: mutation_pb2.Compensation) -> Compensation:
         kind=COMPENSATION_KIND.to_domain[source.kind],
         trigger=COMPENSATION_TRIGGER.to_domain[source.trigger],
         undo_token=source.undo_token,
+        reason=values.reason(source.reason),
     )
 
 
@@ -111,7 +112,8 @@ def evidence(source: mutation_pb2.Evidence) -> Evidence:
 def optional_moment(
     request: governance_service_pb2.SubmitRequest
     | governance_service_pb2.ListRequestsRequest
-    | governance_service_pb2.DecisionFilter,
+    | governance_service_pb2.DecisionFilter
+    | governance_service_pb2.CompensateRequest,
     field: str,
 ) -> Micros | None:
     """The moment in a field that may be absent."""
