@@ -380,8 +380,8 @@ async def test_what_was_never_applied_is_not_compensated(sidecar: Governed) -> N
     await sidecar.pass_time(600)
 
     for request in (waiting, denied, doubtful):
-        for kind, options in ((ROLLBACK, {}), (FORWARD, {"payload": OFF})):
-            call = sidecar.compensate(OTTO, request, kind, **options)
+        for kind, payload in ((ROLLBACK, None), (FORWARD, OFF)):
+            call = sidecar.compensate(OTTO, request, kind, payload=payload)
             await sidecar.changes_nothing(call, NotExecuted)
 
 
@@ -492,8 +492,8 @@ async def test_a_second_compensation_waits_for_the_end_of_the_first(sidecar: Gov
     original = await executed(sidecar)
     first = await sidecar.compensate(OTTO, original)
 
-    for kind, options in ((ROLLBACK, {}), (FORWARD, {"payload": OFF})):
-        call = sidecar.compensate(ADA, original, kind, **options)
+    for kind, payload in ((ROLLBACK, None), (FORWARD, OFF)):
+        call = sidecar.compensate(ADA, original, kind, payload=payload)
         refusal = await sidecar.changes_nothing(call, AlreadyCompensated)
         assert isinstance(refusal, AlreadyCompensated)
         assert refusal.facts == {"id": first.id, "status": "PENDING"}
@@ -707,7 +707,7 @@ async def test_an_ordinary_request_pays_nothing_for_it(sidecar: Governed) -> Non
         reads.append(id)
         return await real(id)
 
-    sidecar.store.request = counted  # type: ignore[method-assign]  # counts what is looked up
+    sidecar.store.request = counted
     await sidecar.submit()
     await sidecar.quiet()
     assert reads == []
