@@ -50,7 +50,7 @@ def test_it_says_where_it_listens_on_what_and_with_which_policy(tmp_path: Path) 
         rf"address +unix:{tmp_path}/governor.sock",
         "identity +development",
         rf"store +sqlite:///{tmp_path}/governor.db, revision \d+",
-        r"policy +\S+/policy.toml, 2 rules, sha256 [0-9a-f]{12}",
+        r"policy +\S+/policy.toml, 3 rules, sha256 [0-9a-f]{12}",
         r"directory +\S+/directory.toml, 5 actors",
         rf"host +unix:{tmp_path}/flags.sock \(flags, exactly once\)",
         "careful: development identity",

@@ -158,27 +158,19 @@ MUTANTS = (
         why="a crash between them would leave an ended execution of a request that still runs",
         file="server/governor/usecases/settle.py",
         old="""\
-            committed = await persistently(
-                self._app,
-                self._app.store.commit,
-                Commit(
-                    requests=(progress.request,),
-                    executions=(progress.execution,),
-                    decisions=progress.decisions,
-                ),
-            )
+            committed = await persistently(self._app, self._app.store.commit, commit)
 """,
         new="""\
             first = await persistently(
                 self._app,
                 self._app.store.commit,
-                Commit(executions=(progress.execution,), decisions=progress.decisions[:1]),
+                commit.but(requests=(), decisions=progress.decisions[:1]),
             )
             second = await persistently(
                 self._app,
                 self._app.store.commit,
-                Commit(
-                    requests=(progress.request,),
+                commit.but(
+                    executions=(),
                     decisions=progress.decisions[1:] or progress.decisions[:1],
                 ),
             )
