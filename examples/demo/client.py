@@ -24,6 +24,7 @@ from governance.v1.decision_pb2 import Decision
 from governance.v1.execution_pb2 import Execution
 from governance.v1.governance_service_pb2_grpc import GovernanceServiceStub
 from governance.v1.mutation_pb2 import (
+    COMPENSATION_KIND_ROLLBACK,
     Intent,
     Mutation,
     Reason,
@@ -186,6 +187,22 @@ class Client:
         )
         answer = await self._call("Supersede", self._stub.Supersede, asked)
         return answer.request, answer.superseded
+
+    async def roll_back(self, seen: MutationRequest, reason: Reason) -> MutationRequest:
+        """Ask for the host to restore what was there before: a request of its own."""
+        asked = service.CompensateRequest(
+            request_id=new_request_id(),
+            id=seen.id,
+            etag=seen.etag,
+            kind=COMPENSATION_KIND_ROLLBACK,
+            reason=reason,
+        )
+        return (await self._call("Compensate", self._stub.Compensate, asked)).request
+
+    async def trace(self, id: str) -> service.TraceRequestResponse:
+        """Everything that is linked to a request."""
+        asked = service.TraceRequestRequest(id=id)
+        return await self._call("TraceRequest", self._stub.TraceRequest, asked)
 
     async def get(self, id: str) -> tuple[MutationRequest, list[Execution]]:
         """The request with its executions, oldest first."""

@@ -210,6 +210,7 @@ def _is_linked(request: MutationRequest, link: Link) -> bool:
         LinkKind.SUPERSEDES: (request.supersedes,),
         LinkKind.CORRELATION: (content.context.correlation_id,),
         LinkKind.CAUSATION: (content.context.causation_id,),
+        LinkKind.COMPENSATES: (content.compensation.request_id if content.compensation else None,),
     }
     return link.id in linked[link.kind]
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from governor.domain.compensation import Compensation, CompensationKind, CompensationTrigger
 from governor.domain.digest import (
     canonical_form,
     fingerprint,
@@ -30,7 +31,7 @@ from governor.domain.request import (
     StaleStrategy,
     StateRef,
 )
-from governor.domain.values import Micros, RequestId
+from governor.domain.values import ExecutionId, Micros, Reason, RequestId
 
 # ---------------------------------------------------------------- known answers
 
@@ -56,6 +57,17 @@ SMALL_FORM = (
     b"execution_mode=9:AUTOMATIC\n"
 )
 SMALL_DIGEST = "4b4a77d3e2034de7f2a2f7acfa40a2d89de43de2949542d6978426b569e6ef5c"
+
+ROLLBACK = Compensation(
+    request_id=RequestId("r-9"),
+    execution_id=ExecutionId("ex-9"),
+    kind=CompensationKind.ROLLBACK,
+    trigger=CompensationTrigger.OPERATOR,
+    undo_token=b"\x00\n9",
+    reason=Reason(
+        code="WRONG", category="RISK", message="it was", metadata={"z": "1", "ticket": "T-1"}
+    ),
+)
 
 WHOLE = Content(
     context=RuntimeContext(
@@ -89,6 +101,7 @@ WHOLE = Content(
     depends_on=(RequestId("r-2"), RequestId("r-1")),
     execution_mode=ExecutionMode.ON_EXECUTE,
     on_dependency_failure=DependencyFailure.PROCEED,
+    compensation=ROLLBACK,
 )
 WHOLE_FORM = (
     b"governor.request-digest.v1\n"
@@ -132,8 +145,20 @@ WHOLE_FORM = (
     b"depends_on=3:r-1\n"
     b"on_dependency_failure=7:PROCEED\n"
     b"execution_mode=10:ON_EXECUTE\n"
+    b"compensates=3:r-9\n"
+    b"compensated_execution=4:ex-9\n"
+    b"compensation_kind=8:ROLLBACK\n"
+    b"compensation_trigger=8:OPERATOR\n"
+    b"undo_token=3:\x00\n9\n"
+    b"compensation_reason=5:WRONG\n"
+    b"compensation_reason_category=4:RISK\n"
+    b"compensation_reason_message=6:it was\n"
+    b"compensation_fact_key=6:ticket\n"
+    b"compensation_fact_value=3:T-1\n"
+    b"compensation_fact_key=1:z\n"
+    b"compensation_fact_value=1:1\n"
 )
-WHOLE_DIGEST = "446dddffbd4ea17118805fcd55ac4cbe2375507593232f319dd85b722fdd4b4e"
+WHOLE_DIGEST = "36dd272d8743db6472ffd6cd765b11886ea7acdb9bcc5e18e4c9e3962574bdbd"
 
 KNOWN = [
     pytest.param(SMALL, None, SMALL_FORM, SMALL_DIGEST, id="small"),
@@ -159,6 +184,13 @@ def test_no_expected_version_and_an_empty_one_are_two_things() -> None:
     assert b"expected_version=0:\n" in canonical_form(SMALL, "")
     assert b"expected_version" not in canonical_form(SMALL, None)
     assert request_digest(SMALL, "") != request_digest(SMALL, None)
+
+
+def test_a_change_its_rollback_and_its_correction_never_share_a_digest() -> None:
+    correction = ROLLBACK.but(kind=CompensationKind.FORWARD, undo_token=b"")
+    kinds = [SMALL.but(compensation=compensation) for compensation in (None, ROLLBACK, correction)]
+    assert len({request_digest(content, None) for content in kinds}) == 3
+    assert b"undo_token" not in canonical_form(kinds[2], None)
 
 
 def test_the_order_of_metadata_is_no_content_and_that_of_lists_is() -> None:
@@ -206,13 +238,24 @@ OTHER: dict[tuple[str, str], Any] = {
     ("Content", "depends_on"): (RequestId("other"),),
     ("Content", "execution_mode"): ExecutionMode.AUTOMATIC,
     ("Content", "on_dependency_failure"): DependencyFailure.REVIEW,
+    ("Content", "compensation"): None,
+    ("Compensation", "request_id"): RequestId("other"),
+    ("Compensation", "execution_id"): ExecutionId("other"),
+    ("Compensation", "kind"): CompensationKind.FORWARD,
+    ("Compensation", "trigger"): CompensationTrigger.BATCH_FAILURE,
+    ("Compensation", "undo_token"): b"other",
+    ("Compensation", "reason"): Reason(code=""),
+    ("Reason", "code"): "OTHER",
+    ("Reason", "category"): "OTHER",
+    ("Reason", "message"): "other",
+    ("Reason", "metadata"): {"other": "other"},
 }
 NOT_TAKEN_FROM_THE_CONTENT = {
     ("Content", "expected_version"),  # passed beside it: renewal and revalidation move it
     ("Payload", "size_bytes"),  # follows from data, as its digest does
     ("Payload", "sha256"),
 }
-PARTS = (Content, RuntimeContext, StateRef, Payload, Intent, Evidence)
+PARTS = (Content, RuntimeContext, StateRef, Payload, Intent, Evidence, Compensation, Reason)
 
 
 def changed(struct: str, field: str, value: Any) -> Content:
@@ -223,12 +266,16 @@ def changed(struct: str, field: str, value: Any) -> Content:
         case "Evidence":
             first, second = WHOLE.evidence
             return WHOLE.but(evidence=(first, second.but(**{field: value})))
+        case "Reason":
+            reason = ROLLBACK.reason.but(**{field: value})
+            return WHOLE.but(compensation=ROLLBACK.but(reason=reason))
         case _:
             name = {
                 "RuntimeContext": "context",
                 "StateRef": "state",
                 "Payload": "payload",
                 "Intent": "intent",
+                "Compensation": "compensation",
             }[struct]
             return WHOLE.but(**{name: getattr(WHOLE, name).but(**{field: value})})
 
@@ -302,6 +349,22 @@ CONTENTS = st.builds(
     depends_on=st.lists(TEXT.map(RequestId), max_size=3).map(tuple),
     execution_mode=st.sampled_from(ExecutionMode),
     on_dependency_failure=st.sampled_from(DependencyFailure),
+    compensation=st.none()
+    | st.builds(
+        Compensation,
+        request_id=TEXT.map(RequestId),
+        execution_id=TEXT.map(ExecutionId),
+        kind=st.sampled_from(CompensationKind),
+        trigger=st.sampled_from(CompensationTrigger),
+        undo_token=BYTES,
+        reason=st.builds(
+            Reason,
+            code=TEXT,
+            category=TEXT,
+            message=TEXT,
+            metadata=st.dictionaries(TEXT, TEXT, max_size=3),
+        ),
+    ),
 )
 VERSIONS = st.none() | TEXT
 
@@ -341,6 +404,9 @@ def rebuilt(form: bytes) -> tuple[Content, str | None]:
         strict=True,
     )
     metadata = zip(each("metadata_key"), each("metadata_value"), strict=True)
+    facts = [
+        [value.decode() for value in each(f"compensation_fact_{part}")] for part in ("key", "value")
+    ]
     content = Content(
         context=RuntimeContext(
             tenant=text("tenant"),
@@ -372,6 +438,21 @@ def rebuilt(form: bytes) -> tuple[Content, str | None]:
         depends_on=tuple(RequestId(id.decode()) for id in each("depends_on")),
         execution_mode=ExecutionMode(text("execution_mode")),
         on_dependency_failure=DependencyFailure(text("on_dependency_failure") or "REJECT"),
+        compensation=Compensation(
+            request_id=RequestId(text("compensates")),
+            execution_id=ExecutionId(text("compensated_execution")),
+            kind=CompensationKind(text("compensation_kind")),
+            trigger=CompensationTrigger(text("compensation_trigger")),
+            undo_token=single.get("undo_token", b""),
+            reason=Reason(
+                code=text("compensation_reason"),
+                category=text("compensation_reason_category"),
+                message=text("compensation_reason_message"),
+                metadata=dict(zip(*facts, strict=True)),
+            ),
+        )
+        if "compensates" in single
+        else None,
     )
     return content, text("expected_version") if "expected_version" in single else None
 

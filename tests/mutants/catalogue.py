@@ -97,6 +97,52 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        name="undo token outlives its end",
+        why="a rollback would restore what the host said it no longer answers for",
+        file="server/governor/hostkit/undoing.py",
+        old="now >= image.expires_at",
+        new="now >= image.expires_at + 60 * MICROS_PER_SECOND",
+        caught_by=in_file(
+            "tests/hostkit/test_undo.py",
+            "test_a_token_is_good_until_its_end_and_not_a_moment_longer",
+        ),
+    ),
+    Mutant(
+        name="rollback restores whatever the state is",
+        why="what was done since would be swept away unseen",
+        file="server/governor/hostkit/decide.py",
+        old="    if order.expected_version not in (None, previous_version):\n",
+        new="    if order.compensation is None and order.expected_version not in (\n"
+        "        None,\n        previous_version,\n    ):\n",
+        caught_by=in_file(
+            "tests/hostkit/test_undo.py",
+            "test_a_rollback_onto_a_state_that_moved_on_changes_nothing",
+        ),
+    ),
+    Mutant(
+        name="image of another state restored",
+        why="one state would get what another one was",
+        file="server/governor/hostkit/undoing.py",
+        old="    if (image.tenant, image.mutation_type, image.state) != "
+        "(order.tenant, order.type, order.state):\n",
+        new="    if image.mutation_type != order.type:\n",
+        caught_by=in_file(
+            "tests/hostkit/test_undo.py",
+            "test_only_what_was_applied_to_that_state_is_taken_back",
+        ),
+    ),
+    Mutant(
+        name="rollback sent to a host that announces none",
+        why="the host would take it for the original change with an empty payload",
+        file="server/governor/host/client.py",
+        old="        return self._known is not None and self._known.rollback\n",
+        new="        return True\n",
+        caught_by=in_file(
+            "tests/host/test_client.py",
+            "test_a_rollback_never_reaches_a_host_that_would_take_it_for_a_change",
+        ),
+    ),
+    Mutant(
         name="write lock taken late",
         why="what a batch decides on could change before it is written",
         file="server/governor/storage/sqlite.py",
@@ -112,27 +158,19 @@ MUTANTS = (
         why="a crash between them would leave an ended execution of a request that still runs",
         file="server/governor/usecases/settle.py",
         old="""\
-            committed = await persistently(
-                self._app,
-                self._app.store.commit,
-                Commit(
-                    requests=(progress.request,),
-                    executions=(progress.execution,),
-                    decisions=progress.decisions,
-                ),
-            )
+            committed = await persistently(self._app, self._app.store.commit, commit)
 """,
         new="""\
             first = await persistently(
                 self._app,
                 self._app.store.commit,
-                Commit(executions=(progress.execution,), decisions=progress.decisions[:1]),
+                commit.but(requests=(), decisions=progress.decisions[:1]),
             )
             second = await persistently(
                 self._app,
                 self._app.store.commit,
-                Commit(
-                    requests=(progress.request,),
+                commit.but(
+                    executions=(),
                     decisions=progress.decisions[1:] or progress.decisions[:1],
                 ),
             )
@@ -409,6 +447,63 @@ MUTANTS = (
         caught_by=in_file(
             "tests/usecases/test_dependencies.py",
             "test_two_replacements_at_once_close_no_circle_between_them",
+        ),
+    ),
+    Mutant(
+        name="allowed to do, allowed to take back",
+        why="a rule that has never heard of rollbacks would let them go without a look",
+        file="server/governor/domain/policy.py",
+        old="            return self.effect is not Effect.ALLOW\n",
+        new="            return self.effect is not None\n",
+        caught_by=in_file(
+            "tests/usecases/test_compensate.py",
+            "test_what_is_allowed_to_do_is_not_for_that_allowed_to_take_back",
+        ),
+    ),
+    Mutant(
+        name="two compensations of one change",
+        why="two operators in one incident would take the same change back twice",
+        file="server/governor/usecases/compensate.py",
+        old="                requests=(step.request, asked.request),\n",
+        new="                requests=(step.request,),\n",
+        caught_by=in_file(
+            "tests/usecases/test_compensate.py",
+            "test_of_many_at_once_one_is_taken",
+            "test_a_second_compensation_waits_for_the_end_of_the_first",
+        ),
+    ),
+    Mutant(
+        name="links left for later",
+        why="a crash would leave a change taken back and its original not knowing",
+        file="server/governor/usecases/outcomes.py",
+        old="        requests=(own.request, theirs.request),\n",
+        new="        requests=(own.request,),\n",
+        caught_by=in_file(
+            "tests/usecases/test_compensate.py",
+            "test_a_rollback_is_approved_executed_and_linked_both_ways",
+            "test_wherever_it_dies_the_links_are_whole_or_not_there",
+        ),
+    ),
+    Mutant(
+        name="a rollback for whatever is there",
+        why="the older image would be put over the work of others, unseen",
+        file="server/governor/usecases/compensate.py",
+        old="    if expected_version is None and execution.applied is not None:\n",
+        new="    if expected_version is None and execution.applied is None:\n",
+        caught_by=in_file(
+            "tests/usecases/test_compensate.py",
+            "test_a_rollback_onto_a_state_that_moved_on_is_rejected",
+        ),
+    ),
+    Mutant(
+        name="a rollback to a host that knows none",
+        why="it would take the order for the original change, with an empty payload",
+        file="server/governor/usecases/claiming.py",
+        old="        if request.is_rollback and not capabilities.rollback:\n",
+        new="        if request.is_rollback and not capabilities.contract_version:\n",
+        caught_by=in_file(
+            "tests/usecases/test_compensate.py",
+            "test_a_host_that_takes_nothing_back_any_more_is_sent_no_rollback",
         ),
     ),
 )

@@ -4,7 +4,7 @@ from governor.domain.decision import Category, Code
 from governor.domain.execution import ExecutionStatus
 from governor.domain.host_standing import HoldCode
 from governor.domain.request import PendingReason
-from governor.domain.values import Micros, RequestId, Revision
+from governor.domain.values import AuditId, Micros, RequestId, Revision
 from governor.telemetry.instruments import OUTCOMES, HostHealth, StoreVitals, Streams
 from governor.usecases.ports import Batch, Circuit, Committed, StoredEntry
 from tests.support.builders import make_execution, make_request
@@ -42,7 +42,12 @@ def test_requests_are_counted_as_they_come_and_as_they_end() -> None:
 
 def test_every_end_of_a_request_is_an_outcome() -> None:
     lifecycle = {code.text for code in Code if code.category is Category.LIFECYCLE}
-    assert lifecycle - set(OUTCOMES) == {"submitted", "pending", "approved"}
+    assert lifecycle - set(OUTCOMES) == {
+        "submitted",
+        "pending",
+        "approved",
+        "compensated",
+    }
 
 
 def test_an_execution_is_measured_once_when_its_outcome_is_recorded() -> None:
@@ -51,7 +56,8 @@ def test_an_execution_is_measured_once_when_its_outcome_is_recorded() -> None:
     done = running.but(
         status=ExecutionStatus.APPLIED, finished_at=Micros(running.started_at + 1_500_000)
     )
-    for execution in (running, done):
+    linked = done.but(compensated_by=AuditId("audit-after"))
+    for execution in (running, done, linked):
         commit = Committed(requests=(), executions=(execution,), revision=Revision(1))
         told.instruments.published(Batch(commits=(commit,), entries=()))
     (point,) = told.points("governor.execution.duration")

@@ -5,10 +5,18 @@ from collections.abc import Awaitable, Callable, Mapping
 import pytest
 
 from governor.domain.approval import VoteKind
+from governor.domain.compensation import CompensationKind
 from governor.domain.errors import GovernorError, MissingRole, NotFound
 from governor.domain.execution import Execution
 from governor.domain.policy import Effect, Rule
-from governor.domain.request import ExecutionMode, Intent, MutationRequest, PendingReason, Risk
+from governor.domain.request import (
+    ExecutionMode,
+    Intent,
+    MutationRequest,
+    Payload,
+    PendingReason,
+    Risk,
+)
 from governor.domain.values import ExecutionId, Micros, RequestId, Revision
 from governor.usecases.access import (
     ADMIN,
@@ -31,6 +39,7 @@ from governor.usecases.query import (
     list_executions,
     list_requests,
 )
+from governor.usecases.trace import trace_request
 from governor.usecases.watch import stream_decisions, wait_request
 from tests.support.domain_builders import CHECK
 from tests.support.governed import Governed, caller
@@ -63,8 +72,10 @@ ALLOWED: Mapping[str, str] = {
     "StreamDecisions": EVERYBODY,
     "GetHost": EVERYBODY,
     "TrustHost": "operator admin",
+    "Compensate": "operator admin",
+    "TraceRequest": EVERYBODY,
 }
-OWN_ALONE = {"Cancel", "Supersede", "Execute"}
+OWN_ALONE = {"Cancel", "Supersede", "Execute", "Compensate"}
 
 
 class Stage:
@@ -78,6 +89,7 @@ class Stage:
         self.approved: MutationRequest
         self.doubtful: MutationRequest
         self.execution: Execution
+        self.done: MutationRequest
 
     async def set_up(self) -> "Stage":
         submit, host = self.sidecar.submit, self.sidecar.host
@@ -94,6 +106,8 @@ class Stage:
         self.gated = await submit(self.asked_by, flag="gated", intent=Intent(category="gated"))
         on_execute = ExecutionMode.ON_EXECUTE
         self.approved = await submit(self.asked_by, flag="approved", execution_mode=on_execute)
+        self.done = await submit(self.asked_by, flag="done")
+        await self.sidecar.quiet()
         return self
 
 
@@ -136,6 +150,15 @@ CALLS: Mapping[str, Call] = {
     "StreamDecisions": first_message,
     "GetHost": lambda s, actor: get_host(s.sidecar.app, caller(actor), TENANT),
     "TrustHost": lambda s, actor: s.sidecar.trust(actor, ""),
+    "Compensate": lambda s, actor: s.sidecar.compensate(
+        actor,
+        s.done,
+        CompensationKind.FORWARD,
+        payload=Payload(content_type="application/json", data=b"{}"),
+    ),
+    "TraceRequest": lambda s, actor: trace_request(
+        s.sidecar.app, caller(actor), s.done.id, requests_max=9, min_revision=0
+    ),
 }
 ABOUT_A_TENANT = {
     "Submit",
@@ -194,10 +217,17 @@ async def test_who_has_no_place_in_the_tenant_cannot_tell_what_there_is(
     refusal = MissingRole if rpc in ABOUT_A_TENANT else NotFound
     ours = await sidecar.changes_nothing(CALLS[rpc](stage, EVE), refusal)
 
-    known = {stage.pending.id, stage.approved.id, stage.gated.id, stage.execution.id}
+    known = {
+        stage.pending.id,
+        stage.approved.id,
+        stage.gated.id,
+        stage.execution.id,
+        stage.done.id,
+    }
     stage.pending = stage.pending.but(id=RequestId("none"))
     stage.approved = stage.approved.but(id=RequestId("none"))
     stage.gated = stage.gated.but(id=RequestId("none"))
+    stage.done = stage.done.but(id=RequestId("none"))
     stage.execution = stage.execution.but(id=ExecutionId("none"))
     nobodys = await sidecar.changes_nothing(CALLS[rpc](stage, EVE), refusal)
     told = str(ours)

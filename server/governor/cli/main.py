@@ -6,6 +6,7 @@ from governor import __version__
 from governor.cli import (
     actions,
     backup,
+    compensating,
     decisions,
     executions,
     host,
@@ -45,6 +46,7 @@ for module in (
     votes,
     resolving,
     actions,
+    compensating,
     requests,
     executions,
     decisions,

@@ -54,6 +54,7 @@ class _Fixed(Value, frozen=True, kw_only=True):
     expires_at: Micros
     supersedes: RequestId | None = None
     traceparent: str = ""
+    compensated_traceparents: tuple[str, ...] = ()
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -125,6 +126,7 @@ def new_request(request: MutationRequest, progress: bytes, *, waits: bool) -> tu
         expires_at=request.expires_at,
         supersedes=request.supersedes,
         traceparent=request.traceparent,
+        compensated_traceparents=request.compensated_traceparents,
     )
     mask = pending_mask(request)
     return (
@@ -213,6 +215,7 @@ def _request(row: Row[Any], content: Content, progress: Progress) -> MutationReq
         expires_at=fixed.expires_at,
         supersedes=fixed.supersedes,
         traceparent=fixed.traceparent,
+        compensated_traceparents=fixed.compensated_traceparents,
         progress=progress,
         submitted_revision=row.submitted_revision,
         revision=row.revision,
@@ -285,6 +288,7 @@ class LabelKind(StrEnum):
     SUPERSEDES = "SUPERSEDES"
     CORRELATION = "CORRELATION"
     CAUSATION = "CAUSATION"
+    COMPENSATES = "COMPENSATES"
     SIDE_EFFECT = "SIDE_EFFECT"
 
 
@@ -318,6 +322,8 @@ def _labels(request: MutationRequest) -> Iterator[tuple[object, ...]]:
         yield _label(request, LabelKind.CORRELATION, context.correlation_id)
     if context.causation_id:
         yield _label(request, LabelKind.CAUSATION, context.causation_id)
+    if content.compensation is not None:
+        yield _label(request, LabelKind.COMPENSATES, content.compensation.request_id)
 
 
 def effect_labels(request: MutationRequest, execution: Execution) -> Iterator[tuple[object, ...]]:

@@ -180,7 +180,8 @@ class Instruments:
                 self._holds.add(1)
         for commit in batch.commits:
             for execution in commit.executions:
-                if execution.finished_at is not None:
+                # What has been compensated was recorded, and measured, long before.
+                if execution.finished_at is not None and execution.compensated_by is None:
                     self._execution.record(
                         (execution.finished_at - execution.started_at) / MICROS_PER_SECOND,
                         {"governor.execution.status": execution.status.value},
