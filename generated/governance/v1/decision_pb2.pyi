@@ -52,6 +52,8 @@ class _DecisionCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deci
     """
     DECISION_CATEGORY_BREAK_GLASS: _DecisionCategory.ValueType  # 8
     """Emergencies: used, reviewed, review_overdue."""
+    DECISION_CATEGORY_BATCH: _DecisionCategory.ValueType  # 10
+    """Batches: advanced, stopped, compensating, put_right."""
 
 class DecisionCategory(_DecisionCategory, metaclass=_DecisionCategoryEnumTypeWrapper):
     """DecisionCategory groups the codes."""
@@ -80,6 +82,8 @@ DECISION_CATEGORY_HOST: DecisionCategory.ValueType  # 7
 """
 DECISION_CATEGORY_BREAK_GLASS: DecisionCategory.ValueType  # 8
 """Emergencies: used, reviewed, review_overdue."""
+DECISION_CATEGORY_BATCH: DecisionCategory.ValueType  # 10
+"""Batches: advanced, stopped, compensating, put_right."""
 Global___DecisionCategory: _TypeAlias = DecisionCategory  # noqa: Y015
 
 @_typing.final

@@ -124,6 +124,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. Requests would wait for each other. Metadata: id."""
     ERROR_REASON_DIRECTORY_UNAVAILABLE: _ErrorReason.ValueType  # 38
     """UNAVAILABLE. The directory does not say who holds what; nothing that hangs on it is done."""
+    ERROR_REASON_BATCH_GOVERNS: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION. The request is a batch, or its batch has it in hand. Metadata: batch, act."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of an ErrorInfo, without the ERROR_REASON_ prefix. Its metadata holds
@@ -232,4 +234,6 @@ ERROR_REASON_DEPENDENCY_CYCLE: ErrorReason.ValueType  # 37
 """FAILED_PRECONDITION. Requests would wait for each other. Metadata: id."""
 ERROR_REASON_DIRECTORY_UNAVAILABLE: ErrorReason.ValueType  # 38
 """UNAVAILABLE. The directory does not say who holds what; nothing that hangs on it is done."""
+ERROR_REASON_BATCH_GOVERNS: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION. The request is a batch, or its batch has it in hand. Metadata: batch, act."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -26,6 +26,7 @@ class Category(StrEnum):
     EXECUTION = "EXECUTION"
     HOST = "HOST"
     BREAK_GLASS = "BREAK_GLASS"
+    BATCH = "BATCH"
 
 
 class Code(Enum):
@@ -72,6 +73,10 @@ class Code(Enum):
     BREAK_GLASS_USED = (Category.BREAK_GLASS, "used")
     BREAK_GLASS_REVIEWED = (Category.BREAK_GLASS, "reviewed")
     BREAK_GLASS_REVIEW_OVERDUE = (Category.BREAK_GLASS, "review_overdue")
+    BATCH_ADVANCED = (Category.BATCH, "advanced")
+    BATCH_STOPPED = (Category.BATCH, "stopped")
+    BATCH_COMPENSATING = (Category.BATCH, "compensating")
+    BATCH_PUT_RIGHT = (Category.BATCH, "put_right")
 
     def __init__(self, category: Category, text: str) -> None:
         self.category = category

@@ -230,6 +230,8 @@ class _Draft:
             if changed.id in self.waiting:
                 self.no_longer_waiting.append((changed.id,))
             self.waits.extend(rows.new_waits(changed))
+            if changed.is_batch:
+                self.labels.extend(rows.left_behind_labels(changed))
             return changed
         new = request.but(submitted_revision=first, revision=last)
         self.new_requests.append(rows.new_request(new, encoded))

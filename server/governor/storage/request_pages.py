@@ -26,6 +26,7 @@ from sqlalchemy import (
     union,
 )
 
+from governor.domain.batches import BATCH_TYPE
 from governor.domain.execution import Severity
 from governor.domain.request import TERMINAL, BlastRadius, Risk, Status
 from governor.storage import rows, tables
@@ -158,6 +159,8 @@ def _of_rows(query: RequestQuery) -> Iterator[_Filter]:
     """What stands in the columns of a request."""
     if query.review_open:
         yield _column(_Rank.REVIEW, _requests.review_due_at.is_not(None))
+    if query.uncompensated:
+        yield _Filter(_Rank.TENANT, (_is_left_behind(),), _is_left_behind())
     if query.state_type:
         yield _state(query)
     if query.pending_reasons:
@@ -178,6 +181,25 @@ def _of_rows(query: RequestQuery) -> Iterator[_Filter]:
         yield _estimate(_requests.risk, query.risks)
     if query.blast_radii:
         yield _estimate(_requests.blast_radius, query.blast_radii)
+
+
+def _is_left_behind() -> _Condition:
+    """Of a member that was applied in a batch which came to less: nobody has said that this is well.
+
+    The batch shares its members' place in lists. It is asked of the few that carry the label.
+    """
+    batches = tables.requests.alias()
+    stands = (Status.FAILED.value, Status.PENDING.value)
+    return (
+        exists()
+        .where(
+            batches.c.tenant == _requests.tenant,
+            batches.c.submitted_revision == _requests.submitted_revision,
+            batches.c.state_type == BATCH_TYPE,
+            batches.c.status.in_(stands),
+        )
+        .correlate(tables.requests)
+    )
 
 
 def _column(rank: _Rank, *ranges: _Condition) -> _Filter:
@@ -234,6 +256,10 @@ def _beside(query: RequestQuery) -> Iterator[_Filter]:
 def _labels(query: RequestQuery) -> Iterator[tuple[LabelKind, str]]:
     if query.link is not None:
         yield LabelKind(query.link.kind.value), query.link.id
+    if query.batch_id:
+        yield LabelKind.MEMBER_OF, query.batch_id
+    if query.uncompensated:
+        yield LabelKind.LEFT_BEHIND, ""
     for key, value in query.metadata:
         yield LabelKind.METADATA, rows.metadata_text(key, value)
     severity = query.side_effect_severity

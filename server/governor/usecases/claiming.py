@@ -55,9 +55,10 @@ class Claims:
             if setback.request.status is not Status.APPROVED:
                 return await app.store.commit(commit.but(key=key))
             request = (await app.store.commit(commit)).requests[0]
-        capabilities = await app.standing.vouch()
         resolution, current = _upfront(request), None
-        if resolution is None and not capabilities.compare_and_apply:
+        # Nothing of a batch is ordered from the host; each of its members asks for itself.
+        capabilities = None if request.is_batch else await app.standing.vouch()
+        if resolution is None and capabilities and not capabilities.compare_and_apply:
             current = await app.host.state_version(request.tenant, request.state)
             resolution = resolve(
                 request.progress.expected_version, current, request.content.stale_strategy

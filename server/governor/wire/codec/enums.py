@@ -21,6 +21,9 @@ from governor.domain.execution import ExecutionStatus, Severity
 from governor.domain.host_standing import HoldCode
 from governor.domain.policy import Effect
 from governor.domain.request import (
+    BatchDecisionMode,
+    BatchFailureMode,
+    BatchOrdering,
     BlastRadius,
     DependencyFailure,
     ExecutionMode,
@@ -85,7 +88,36 @@ PENDING_REASON: Final = EnumTable(
         PendingReason.EXTERNAL_CHECK: request_pb2.PENDING_REASON_EXTERNAL_CHECK,
         PendingReason.QUOTA: request_pb2.PENDING_REASON_QUOTA,
         PendingReason.MANUAL_REVIEW: request_pb2.PENDING_REASON_MANUAL_REVIEW,
+        PendingReason.BATCH: request_pb2.PENDING_REASON_BATCH,
     },
+)
+
+BATCH_ORDERING: Final = EnumTable(
+    request_pb2.BatchOrdering.DESCRIPTOR,
+    {
+        BatchOrdering.SEQUENTIAL: request_pb2.BATCH_ORDERING_SEQUENTIAL,
+        BatchOrdering.INDEPENDENT: request_pb2.BATCH_ORDERING_INDEPENDENT,
+    },
+    absent=BatchOrdering.SEQUENTIAL,
+)
+
+BATCH_FAILURE_MODE: Final = EnumTable(
+    request_pb2.BatchFailureMode.DESCRIPTOR,
+    {
+        BatchFailureMode.STOP: request_pb2.BATCH_FAILURE_MODE_STOP,
+        BatchFailureMode.CONTINUE: request_pb2.BATCH_FAILURE_MODE_CONTINUE,
+        BatchFailureMode.COMPENSATE: request_pb2.BATCH_FAILURE_MODE_COMPENSATE,
+    },
+    absent=BatchFailureMode.STOP,
+)
+
+BATCH_DECISION_MODE: Final = EnumTable(
+    request_pb2.BatchDecisionMode.DESCRIPTOR,
+    {
+        BatchDecisionMode.BATCH: request_pb2.BATCH_DECISION_MODE_BATCH,
+        BatchDecisionMode.PER_MEMBER: request_pb2.BATCH_DECISION_MODE_PER_MEMBER,
+    },
+    absent=BatchDecisionMode.BATCH,
 )
 
 DEPENDENCY_FAILURE: Final = EnumTable(
@@ -242,6 +274,7 @@ CATEGORY: Final = EnumTable(
         Category.EXECUTION: decision_pb2.DECISION_CATEGORY_EXECUTION,
         Category.HOST: decision_pb2.DECISION_CATEGORY_HOST,
         Category.BREAK_GLASS: decision_pb2.DECISION_CATEGORY_BREAK_GLASS,
+        Category.BATCH: decision_pb2.DECISION_CATEGORY_BATCH,
     },
 )
 
@@ -271,6 +304,7 @@ LINK_KIND: Final = EnumTable(
         LinkKind.SUPERSEDES: governance_service_pb2.LINK_KIND_SUPERSEDES,
         LinkKind.CORRELATION: governance_service_pb2.LINK_KIND_CORRELATION,
         LinkKind.CAUSATION: governance_service_pb2.LINK_KIND_CAUSATION,
+        LinkKind.MEMBER_OF: governance_service_pb2.LINK_KIND_MEMBER_OF,
     },
 )
 

@@ -1,6 +1,7 @@
 """A MutationRequest as an answer to callers."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
@@ -19,6 +20,8 @@ from governor.domain.digest import plan_digest
 from governor.domain.gates import Gate, Window
 from governor.domain.policy import Verdict
 from governor.domain.request import (
+    BatchProgress,
+    BatchSpec,
     Content,
     Evidence,
     Intent,
@@ -31,6 +34,9 @@ from governor.domain.whom import waited_for
 from governor.usecases.commands import etag_of
 from governor.wire.codec import values
 from governor.wire.codec.enums import (
+    BATCH_DECISION_MODE,
+    BATCH_FAILURE_MODE,
+    BATCH_ORDERING,
     BLAST_RADIUS,
     DEPENDENCY_FAILURE,
     EFFECT,
@@ -81,6 +87,11 @@ def put_request(
         values.put_moment(target.execute_before, progress.execute_before)
     if progress.review is not None:
         _put_review(target.review, progress.review)
+    if content.batch is not None:
+        target.batch.batch_id = content.batch.batch_id
+        target.batch.position = content.batch.position
+    if content.batch_spec is not None:
+        _put_batch(target.batch_spec, content.batch_spec, progress.batch or NOT_BEGUN)
 
 
 def _put_content(target: request_pb2.MutationRequest, content: Content, *, with_data: bool) -> None:
@@ -100,6 +111,20 @@ def _put_content(target: request_pb2.MutationRequest, content: Content, *, with_
         target.depends_on.extend(content.depends_on)
     target.execution_mode = EXECUTION_MODE.to_wire[content.execution_mode]
     target.on_dependency_failure = DEPENDENCY_FAILURE.to_wire[content.on_dependency_failure]
+
+
+NOT_BEGUN: Final = BatchProgress()
+
+
+def _put_batch(target: request_pb2.BatchSpec, spec: BatchSpec, progress: BatchProgress) -> None:
+    target.ordering = BATCH_ORDERING.to_wire[spec.ordering]
+    target.failure_mode = BATCH_FAILURE_MODE.to_wire[spec.failure_mode]
+    target.decision_mode = BATCH_DECISION_MODE.to_wire[spec.decision_mode]
+    target.member_ids.extend(spec.member_ids)
+    target.applied_ids.extend(progress.applied)
+    target.failed_ids.extend(progress.failed)
+    target.stopping = progress.stopped is not None
+    target.compensated_ids.extend(progress.undone)
 
 
 def _put_context(target: mutation_pb2.RuntimeContext, content: Content) -> None:
