@@ -93,7 +93,8 @@ async def test_a_member_that_fails_ends_the_batch_as_its_mode_says(
     batch = await sidecar.now(answer.batch)
     assert batch.status is Status.FAILED
     reason = batch.progress.status_reason
-    assert reason is not None and reason.code == "BATCH_FAILED"
+    assert reason is not None
+    assert reason.code == "BATCH_FAILED"
     assert answer.members[1].id in reason.metadata["failed"].split(",")
     assert reason.metadata["applied"].split(",")[0] == answer.members[0].id
 
@@ -127,7 +128,8 @@ async def test_what_policy_denies_of_it_denies_the_whole(sidecar: Governed) -> N
         Status.CANCELED,
     ]
     reason = answer.members[0].progress.status_reason
-    assert reason is not None and reason.code == "BATCH_ENDED"
+    assert reason is not None
+    assert reason.code == "BATCH_ENDED"
     await sidecar.quiet()
     assert sidecar.host.effects == []
 
