@@ -40,6 +40,7 @@ Texts = Annotated[list[Text], Field(min_length=1, max_length=PATTERNS_MAX)]
 RiskText = Literal["low", "medium", "high", "critical"]
 ReversibilityText = Literal["reversible", "compensable", "irreversible"]
 BlastRadiusText = Literal["single", "service", "region", "global"]
+CompensationText = Literal["rollback", "forward"]
 
 
 class RequirementTable(StrictModel):
@@ -91,6 +92,7 @@ class RuleTable(DemandsTable):
     requester_roles: Texts | None = None
     requester_groups: Texts | None = None
     versioned: bool | None = None
+    compensations: Annotated[list[CompensationText] | None, Field(min_length=1)] = None
     message: str = Field(default="", max_length=500)
     step: list[StepTable] = Field(default=[], max_length=STEPS_PER_RULE_MAX)
     repeat_voters: bool = False
@@ -199,6 +201,7 @@ def _rule(table: RuleTable, tables: GatesTables) -> Rule:
         requester_roles=tuple(table.requester_roles or ()),
         requester_groups=tuple(table.requester_groups or ()),
         versioned=table.versioned,
+        compensations=_upper(table.compensations),
         steps=tuple(_step(step) for step in table.step),
         gates=demands.gates,
         windows=demands.windows,

@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import pytest
 
+from governor.domain.compensation import Compensation, CompensationKind, CompensationTrigger
 from governor.domain.errors import Conflict, StateBusy, StoreUnavailable
-from governor.domain.execution import ExecutionStatus
+from governor.domain.execution import Applied, ExecutionStatus
 from governor.domain.request import Status
 from governor.domain.values import Micros, Revision
 from governor.storage.store import SqlStore
@@ -48,6 +49,35 @@ async def test_everything_in_a_commit_is_written_and_takes_its_revisions(store: 
     assert claimed.requests[0].revision == 5
     assert await store.execution(execution.id) == claimed.executions[0]
     assert store.head.revision == 5
+
+
+async def test_what_undoing_takes_and_what_undoes_are_read_as_they_were_written(
+    store: SqlStore,
+) -> None:
+    """Tokens are any bytes; a change that has none is stored as before there were any."""
+    original = (await store.commit(submission(make_request("original")))).requests[0]
+    applied = Applied(
+        resulting_version="2", undo_token=bytes(range(256)), undo_expires_at=Micros(9)
+    )
+    execution = make_execution(original, status=ExecutionStatus.APPLIED, applied=applied)
+    await store.commit(change(moved(original, Status.EXECUTED), execution))
+    stored = await store.execution(execution.id)
+    assert stored is not None
+    assert stored.applied == applied
+
+    plain = make_request("rollback")
+    compensation = Compensation(
+        request_id=original.id,
+        execution_id=execution.id,
+        kind=CompensationKind.ROLLBACK,
+        trigger=CompensationTrigger.BATCH_FAILURE,
+        undo_token=applied.undo_token,
+    )
+    rollback = plain.but(content=plain.content.but(compensation=compensation))
+    await store.commit(submission(rollback))
+    read = await store.request(rollback.id)
+    assert read is not None
+    assert read.content == rollback.content
 
 
 async def test_a_commit_that_loses_leaves_nothing_behind(store: SqlStore, backend: Backend) -> None:

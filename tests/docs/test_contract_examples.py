@@ -7,6 +7,7 @@ from google.protobuf import json_format
 
 from governance.v1 import errors_pb2, governance_service_pb2, request_pb2
 from governor.domain.approval import Plan, Requirement, Step, Target
+from governor.domain.compensation import Compensation, CompensationKind, CompensationTrigger
 from governor.domain.digest import (
     HEADER,
     PLAN_HEADER,
@@ -16,7 +17,7 @@ from governor.domain.digest import (
     request_digest,
 )
 from governor.domain.request import Content, DependencyFailure
-from governor.domain.values import RequestId
+from governor.domain.values import ExecutionId, RequestId
 from governor.wire.codec import enums, submission
 from governor.wire.errors import INTERNAL, PUBLIC, reason_name
 
@@ -59,10 +60,18 @@ def test_the_fields_are_listed_in_the_order_they_are_hashed() -> None:
     context = plain.context.but(
         service="shop", region="eu-west-1", correlation_id="c-1", causation_id="e-1"
     )
+    rollback = Compensation(
+        request_id=RequestId("mr-1"),
+        execution_id=ExecutionId("ex-1"),
+        kind=CompensationKind.ROLLBACK,
+        trigger=CompensationTrigger.OPERATOR,
+        undo_token=b"token",
+    )
     whole = plain.but(
         context=context,
         depends_on=(RequestId("mr-1"),),
         on_dependency_failure=DependencyFailure.REVIEW,
+        compensation=rollback,
     )
     text = CONTRACT.read_text()
     table = text[text.index("| fields, in order |") : text.index("Not covered,")]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from governor.domain.compensation import Compensation, CompensationKind, CompensationTrigger
 from governor.domain.digest import (
     canonical_form,
     fingerprint,
@@ -30,7 +31,7 @@ from governor.domain.request import (
     StaleStrategy,
     StateRef,
 )
-from governor.domain.values import Micros, RequestId
+from governor.domain.values import ExecutionId, Micros, RequestId
 
 # ---------------------------------------------------------------- known answers
 
@@ -56,6 +57,14 @@ SMALL_FORM = (
     b"execution_mode=9:AUTOMATIC\n"
 )
 SMALL_DIGEST = "4b4a77d3e2034de7f2a2f7acfa40a2d89de43de2949542d6978426b569e6ef5c"
+
+ROLLBACK = Compensation(
+    request_id=RequestId("r-9"),
+    execution_id=ExecutionId("ex-9"),
+    kind=CompensationKind.ROLLBACK,
+    trigger=CompensationTrigger.OPERATOR,
+    undo_token=b"\x00\n9",
+)
 
 WHOLE = Content(
     context=RuntimeContext(
@@ -89,6 +98,7 @@ WHOLE = Content(
     depends_on=(RequestId("r-2"), RequestId("r-1")),
     execution_mode=ExecutionMode.ON_EXECUTE,
     on_dependency_failure=DependencyFailure.PROCEED,
+    compensation=ROLLBACK,
 )
 WHOLE_FORM = (
     b"governor.request-digest.v1\n"
@@ -132,8 +142,13 @@ WHOLE_FORM = (
     b"depends_on=3:r-1\n"
     b"on_dependency_failure=7:PROCEED\n"
     b"execution_mode=10:ON_EXECUTE\n"
+    b"compensates=3:r-9\n"
+    b"compensated_execution=4:ex-9\n"
+    b"compensation_kind=8:ROLLBACK\n"
+    b"compensation_trigger=8:OPERATOR\n"
+    b"undo_token=3:\x00\n9\n"
 )
-WHOLE_DIGEST = "446dddffbd4ea17118805fcd55ac4cbe2375507593232f319dd85b722fdd4b4e"
+WHOLE_DIGEST = "4668c499afccbbbec77a17d0304d568f84580b531ddb3404d0deea5dc5ae4a9e"
 
 KNOWN = [
     pytest.param(SMALL, None, SMALL_FORM, SMALL_DIGEST, id="small"),
@@ -159,6 +174,13 @@ def test_no_expected_version_and_an_empty_one_are_two_things() -> None:
     assert b"expected_version=0:\n" in canonical_form(SMALL, "")
     assert b"expected_version" not in canonical_form(SMALL, None)
     assert request_digest(SMALL, "") != request_digest(SMALL, None)
+
+
+def test_a_change_its_rollback_and_its_correction_never_share_a_digest() -> None:
+    correction = ROLLBACK.but(kind=CompensationKind.FORWARD, undo_token=b"")
+    kinds = [SMALL.but(compensation=compensation) for compensation in (None, ROLLBACK, correction)]
+    assert len({request_digest(content, None) for content in kinds}) == 3
+    assert b"undo_token" not in canonical_form(kinds[2], None)
 
 
 def test_the_order_of_metadata_is_no_content_and_that_of_lists_is() -> None:
@@ -206,13 +228,19 @@ OTHER: dict[tuple[str, str], Any] = {
     ("Content", "depends_on"): (RequestId("other"),),
     ("Content", "execution_mode"): ExecutionMode.AUTOMATIC,
     ("Content", "on_dependency_failure"): DependencyFailure.REVIEW,
+    ("Content", "compensation"): None,
+    ("Compensation", "request_id"): RequestId("other"),
+    ("Compensation", "execution_id"): ExecutionId("other"),
+    ("Compensation", "kind"): CompensationKind.FORWARD,
+    ("Compensation", "trigger"): CompensationTrigger.BATCH_FAILURE,
+    ("Compensation", "undo_token"): b"other",
 }
 NOT_TAKEN_FROM_THE_CONTENT = {
     ("Content", "expected_version"),  # passed beside it: renewal and revalidation move it
     ("Payload", "size_bytes"),  # follows from data, as its digest does
     ("Payload", "sha256"),
 }
-PARTS = (Content, RuntimeContext, StateRef, Payload, Intent, Evidence)
+PARTS = (Content, RuntimeContext, StateRef, Payload, Intent, Evidence, Compensation)
 
 
 def changed(struct: str, field: str, value: Any) -> Content:
@@ -229,6 +257,7 @@ def changed(struct: str, field: str, value: Any) -> Content:
                 "StateRef": "state",
                 "Payload": "payload",
                 "Intent": "intent",
+                "Compensation": "compensation",
             }[struct]
             return WHOLE.but(**{name: getattr(WHOLE, name).but(**{field: value})})
 
@@ -302,6 +331,15 @@ CONTENTS = st.builds(
     depends_on=st.lists(TEXT.map(RequestId), max_size=3).map(tuple),
     execution_mode=st.sampled_from(ExecutionMode),
     on_dependency_failure=st.sampled_from(DependencyFailure),
+    compensation=st.none()
+    | st.builds(
+        Compensation,
+        request_id=TEXT.map(RequestId),
+        execution_id=TEXT.map(ExecutionId),
+        kind=st.sampled_from(CompensationKind),
+        trigger=st.sampled_from(CompensationTrigger),
+        undo_token=BYTES,
+    ),
 )
 VERSIONS = st.none() | TEXT
 
@@ -372,6 +410,15 @@ def rebuilt(form: bytes) -> tuple[Content, str | None]:
         depends_on=tuple(RequestId(id.decode()) for id in each("depends_on")),
         execution_mode=ExecutionMode(text("execution_mode")),
         on_dependency_failure=DependencyFailure(text("on_dependency_failure") or "REJECT"),
+        compensation=Compensation(
+            request_id=RequestId(text("compensates")),
+            execution_id=ExecutionId(text("compensated_execution")),
+            kind=CompensationKind(text("compensation_kind")),
+            trigger=CompensationTrigger(text("compensation_trigger")),
+            undo_token=single.get("undo_token", b""),
+        )
+        if "compensates" in single
+        else None,
     )
     return content, text("expected_version") if "expected_version" in single else None
 

@@ -3,10 +3,12 @@
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from governance.v1 import errors_pb2, execution_pb2
+from governance.v1 import errors_pb2, execution_pb2, mutation_pb2
 from governance.v1 import mutation_engine_pb2 as engine
 from governor.domain.execution import (
     Applied,
@@ -18,8 +20,16 @@ from governor.domain.execution import (
     Refused,
     VersionMismatch,
 )
+from governor.domain.request import Reversibility
 from governor.host import answers
-from governor.host.codec import CHANGES_MAX, TRUNCATED
+from governor.host.codec import (
+    CHANGES_MAX,
+    MICROS_MAX,
+    TRUNCATED,
+    UNDO_DROPPED,
+    UNDO_TOKEN_BYTES_MAX,
+    capabilities,
+)
 from tests.host.scripted_engine import Error
 
 FAILURES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
@@ -208,3 +218,62 @@ def test_an_outcome_too_long_to_keep_is_still_applied() -> None:
     assert max(len(change.after or "") for change in read.changes) < 10_000
     assert read.side_effects[-1].type == TRUNCATED
     assert read.side_effects[-1].data["changes"] == "1000"
+
+
+# --- What it takes to take a change back --------------------------------------------------------
+
+
+def undo_of(**fields: object) -> Applied:
+    applied = execution_pb2.Applied(resulting_version="2", **fields)  # type: ignore[arg-type]  # any field
+    read = answers.applied(outcome(applied=applied).SerializeToString())
+    assert isinstance(read, Applied)
+    return read
+
+
+def test_an_undo_token_is_kept_byte_for_byte_with_its_end() -> None:
+    token = b"\x00" * UNDO_TOKEN_BYTES_MAX
+    read = undo_of(undo_token=token, undo_expire_time=Timestamp(seconds=7, nanos=1_999))
+    assert (read.undo_token, read.undo_expires_at) == (token, 7_000_001)
+    assert read.side_effects == ()
+    assert undo_of() == Applied(resulting_version="2")
+
+
+def test_an_undo_token_too_long_to_keep_is_dropped_whole_and_said_so() -> None:
+    """Cut, it would be another token; so the change counts as one that cannot be taken back."""
+    read = undo_of(undo_token=b"t" * (UNDO_TOKEN_BYTES_MAX + 1))
+    assert read.resulting_version == "2"
+    assert read.undo_token == b""
+    (warning,) = read.side_effects
+    assert (warning.type, warning.severity.value) == (UNDO_DROPPED, "WARNING")
+    assert warning.data["bytes"] == "4097"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kept"),
+    [(-(2**62), 0), (-1, 0), (2**62, MICROS_MAX), (253_402_300_800, MICROS_MAX)],
+)
+def test_an_end_out_of_all_time_becomes_the_nearest_that_can_be_shown(
+    seconds: int, kept: int
+) -> None:
+    read = undo_of(undo_token=b"t", undo_expire_time=Timestamp(seconds=seconds))
+    assert read.undo_expires_at == kept
+
+
+def test_a_host_promises_to_take_changes_back_or_does_not() -> None:
+    kinds = [
+        engine.MutationType(name="flag.set", reversibility=mutation_pb2.REVERSIBILITY_REVERSIBLE),
+        engine.MutationType(name="mail.send", reversibility=99),  # type: ignore[arg-type]  # a value of tomorrow
+        engine.MutationType(name="role.grant"),
+    ]
+    said = engine.GetCapabilitiesResponse(
+        mutation_types=kinds, rollback=True, undo_retention=Duration(seconds=90)
+    )
+    read = capabilities(said)
+    assert read.rollback
+    assert read.undo_retention_seconds == 90
+    assert read.mutation_types == ("flag.set", "mail.send", "role.grant")
+    assert read.reversibility == {"flag.set": Reversibility.REVERSIBLE}
+    silent = capabilities(engine.GetCapabilitiesResponse())
+    assert (silent.rollback, silent.undo_retention_seconds) == (False, None)
+    odd = engine.GetCapabilitiesResponse(undo_retention=Duration(seconds=-5))
+    assert capabilities(odd).undo_retention_seconds == 0

@@ -11,11 +11,18 @@ import pytest
 
 from governance.v1 import execution_pb2, mutation_pb2
 from governance.v1 import mutation_engine_pb2 as engine
+from governor.domain.compensation import Compensation, CompensationKind, CompensationTrigger
 from governor.domain.errors import HostUnavailable
 from governor.domain.execution import Applied, Busy, Fenced, InDoubt, NotSeen, Refused
 from governor.domain.request import StaleStrategy, StateRef
+from governor.domain.values import ExecutionId, RequestId
 from governor.host import HostClient
-from governor.host.codec import SEVERITIES, STALE_STRATEGIES
+from governor.host.codec import (
+    COMPENSATION_KINDS,
+    COMPENSATION_TRIGGERS,
+    SEVERITIES,
+    STALE_STRATEGIES,
+)
 from governor.usecases.ports import Circuit, Order
 from tests.host.scripted_engine import CAPABLE, Error, ScriptedEngine, Silence, scripted_engine
 from tests.support.builders import make_execution, make_request
@@ -24,7 +31,20 @@ TRACEPARENT = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 REQUEST = make_request(expected_version="6", stale_strategy=StaleStrategy.REVALIDATE_ON_LATEST)
 EXECUTION = make_execution(REQUEST, fencing_token=3, expected_version="7")
 ORDER = Order(request=REQUEST, execution=EXECUTION, approvers=("bob", "ann"))
+TAKES_BACK = engine.GetCapabilitiesResponse(contract_version="governance.v1", rollback=True)
 APPLIED = engine.ApplyMutationResponse(applied=execution_pb2.Applied(resulting_version="8"))
+
+
+def compensating(kind: CompensationKind) -> Order:
+    """The order, made one that compensates an earlier execution."""
+    compensation = Compensation(
+        request_id=RequestId("mr-9"),
+        execution_id=ExecutionId("ex-9"),
+        kind=kind,
+        trigger=CompensationTrigger.OPERATOR,
+        undo_token=b"\x00token" if kind is CompensationKind.ROLLBACK else b"",
+    )
+    return ORDER.but(request=REQUEST.but(content=REQUEST.content.but(compensation=compensation)))
 
 
 @asynccontextmanager
@@ -71,6 +91,58 @@ async def test_an_unversioned_order_names_no_version(tmp_path: Path) -> None:
     sent = engine.ApplyMutationRequest.FromString(asked.data)
     assert not sent.mutation.HasField("expected_version")
     assert "traceparent" not in asked.metadata
+
+
+@pytest.mark.parametrize("kind", CompensationKind)
+async def test_an_order_says_what_it_takes_back_or_puts_right(
+    tmp_path: Path, kind: CompensationKind
+) -> None:
+    order = compensating(kind)
+    async with connected(tmp_path) as (client, script):
+        script.reply("GetCapabilities", TAKES_BACK)
+        script.reply("ApplyMutation", APPLIED)
+        script.reply("ValidateMutation", engine.ValidateMutationResponse())
+        await client.capabilities()
+        await client.apply(order, traceparent="")
+        applied = engine.ApplyMutationRequest.FromString(script.last("ApplyMutation").data)
+        await client.validate(order.request)
+        asked = engine.ValidateMutationRequest.FromString(script.last("ValidateMutation").data)
+    assert applied.compensation == asked.compensation
+    assert applied.compensation == mutation_pb2.Compensation(
+        mutation_request_id="mr-9",
+        execution_id="ex-9",
+        kind=COMPENSATION_KINDS[kind],
+        trigger=mutation_pb2.COMPENSATION_TRIGGER_OPERATOR,
+        undo_token=order.request.content.compensation.undo_token,  # type: ignore[union-attr]  # it has one
+    )
+
+
+async def test_an_order_that_compensates_nothing_does_not_mention_it(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (client, script):
+        script.reply("ApplyMutation", APPLIED)
+        await client.apply(ORDER, traceparent="")
+        sent = engine.ApplyMutationRequest.FromString(script.last("ApplyMutation").data)
+    assert not sent.HasField("compensation")
+
+
+async def test_a_rollback_never_reaches_a_host_that_would_take_it_for_a_change(
+    tmp_path: Path,
+) -> None:
+    """Such a host would carry the original type out once more, with an empty payload."""
+    rollback, forward = (compensating(kind) for kind in CompensationKind)
+    async with connected(tmp_path) as (client, script):
+        script.reply("ApplyMutation", APPLIED, APPLIED, APPLIED)
+        script.reply("ValidateMutation", engine.ValidateMutationResponse())
+        unasked = await client.apply(rollback, traceparent="")
+        await client.capabilities()
+        answer = await client.apply(rollback, traceparent="")
+        opinion = await client.validate(rollback.request)
+        assert [asked.method for asked in script.asked] == ["GetCapabilities"]
+        assert isinstance(await client.apply(forward, traceparent=""), Applied)
+    assert isinstance(answer, Busy)
+    assert answer == unasked
+    assert answer.reason.code == "ROLLBACK_NOT_ANNOUNCED"
+    assert [violation.code for violation in opinion.violations] == ["ROLLBACK_NOT_ANNOUNCED"]
 
 
 async def test_a_look_up_asks_for_the_execution_and_its_fence(tmp_path: Path) -> None:
@@ -267,6 +339,8 @@ async def test_a_refused_question_is_an_objection(tmp_path: Path) -> None:
 def test_the_tables_of_enumerations_are_whole() -> None:
     assert set(STALE_STRATEGIES) == set(StaleStrategy)
     assert set(SEVERITIES) == set(execution_pb2.Severity.values())
+    assert set(COMPENSATION_KINDS) == set(CompensationKind)
+    assert set(COMPENSATION_TRIGGERS) == set(CompensationTrigger)
 
 
 # --- A host that does not answer ----------------------------------------------------------------

@@ -1,16 +1,21 @@
 """A scripted host, a caller that speaks plain values, and the oracle that counts effects."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
-from governance.v1 import mutation_engine_pb2, mutation_engine_pb2_grpc, mutation_pb2
+from governance.v1 import (
+    execution_pb2,
+    mutation_engine_pb2,
+    mutation_engine_pb2_grpc,
+    mutation_pb2,
+)
 from governor.hostkit import (
     Applied,
     Change,
@@ -30,6 +35,7 @@ from governor.hostkit.tracing import Tracing
 TENANT: Final = "acme"
 DIGEST: Final = b"d" * 32
 OTHER_DIGEST: Final = b"o" * 32
+UNDO_DIGEST: Final = b"u" * 32
 TIMEOUT_SECONDS: Final = 20.0
 
 SCHEMA: Final = """
@@ -150,6 +156,36 @@ def apply_request(
     )
 
 
+def rollback_request(
+    original: mutation_engine_pb2.ApplyMutationRequest,
+    applied: execution_pb2.Applied,
+    execution_id: str = "rollback-1",
+    *,
+    token: int = 1,
+    digest: bytes = UNDO_DIGEST,
+    expected_version: str | None = None,
+) -> mutation_engine_pb2.ApplyMutationRequest:
+    """Order the original to be taken back, as its outcome says that this is done."""
+    request = mutation_engine_pb2.ApplyMutationRequest()
+    request.CopyFrom(original)
+    request.execution_id, request.fencing_token = execution_id, token
+    request.request_digest = digest
+    request.mutation.payload.ClearField("data")
+    request.mutation.ClearField("expected_version")
+    if expected_version is not None:
+        request.mutation.expected_version = expected_version
+    request.compensation.CopyFrom(
+        mutation_pb2.Compensation(
+            mutation_request_id="request-1",
+            execution_id=original.execution_id,
+            kind=mutation_pb2.COMPENSATION_KIND_ROLLBACK,
+            trigger=mutation_pb2.COMPENSATION_TRIGGER_OPERATOR,
+            undo_token=applied.undo_token,
+        )
+    )
+    return request
+
+
 class Caller:
     """Speaks to a host as the sidecar would, through a real channel."""
 
@@ -177,7 +213,9 @@ class Caller:
     ) -> mutation_engine_pb2.ValidateMutationResponse:
         return await self.stub.ValidateMutation(
             mutation_engine_pb2.ValidateMutationRequest(
-                context=request.context, mutation=request.mutation
+                context=request.context,
+                mutation=request.mutation,
+                compensation=request.compensation if request.HasField("compensation") else None,
             ),
             timeout=TIMEOUT_SECONDS,
         )
@@ -215,6 +253,7 @@ async def running(
     failpoints: Failpoints | None = None,
     lock_wait_seconds: float = 1.0,
     tracing: Tracing | None = None,
+    clock: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Caller]:
     """Run the host on the folder's database; entering it again is a restart."""
     async with (
@@ -224,7 +263,9 @@ async def running(
             failpoints=failpoints,
             lock_wait_seconds=lock_wait_seconds,
         ) as journal,
-        served(host, journal, listen=f"unix:{folder}/socket", tracing=tracing) as target,
+        served(
+            host, journal, listen=f"unix:{folder}/socket", tracing=tracing, clock=clock
+        ) as target,
         connected(target) as caller,
     ):
         yield caller
@@ -263,6 +304,12 @@ def read_ledger(file: Path) -> Ledger:
 
 def effects(folder: Path) -> Mapping[str, int]:
     return read_ledger(database(folder)).effects
+
+
+def read_rows(file: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Read a host's database past the host."""
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(sql).fetchall()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

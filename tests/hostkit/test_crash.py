@@ -10,7 +10,7 @@ import pytest
 from governor.hostkit import Failpoint
 from governor.hostkit.failpoints import APPLY
 from tests.hostkit.flags_process import flags_database, flags_host, flags_order
-from tests.hostkit.support import read_ledger, told
+from tests.hostkit.support import read_ledger, read_rows, rollback_request, told
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,56 @@ async def test_a_host_killed_within_an_apply_settles_it_after_its_restart(
         assert response.applied.resulting_version == "1"
         assert response.replayed is survives
     assert read_ledger(flags_database(tmp_path)).effects == {"execution-1": 1}
+
+
+def flag_settings(folder: Path) -> list[tuple[int, int]]:
+    return read_rows(flags_database(folder), "SELECT enabled, rollout_percent FROM flag")
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+@pytest.mark.parametrize(
+    ("failpoint", "survives"),
+    [
+        (Failpoint.BEFORE_APPLY, False),
+        (Failpoint.AFTER_EFFECT_BEFORE_COMMIT, False),
+        (Failpoint.AFTER_COMMIT_BEFORE_ANSWER, True),
+    ],
+)
+async def test_a_host_killed_within_a_rollback_has_restored_all_or_nothing(
+    tmp_path: Path, failpoint: Failpoint, survives: bool, was_there: bool
+) -> None:
+    """A flag that was switched on, or made, is taken back; killed or not, that happens once."""
+    off, on = {"enabled": False, "rollout_percent": 0}, {"enabled": True, "rollout_percent": 50}
+    before, after = ([(0, 0)] if was_there else []), [(1, 50)]
+    change = flags_order("execution-2", payload=on)
+    async with flags_host(tmp_path) as host:
+        if was_there:
+            await host.caller.apply(flags_order("execution-1", payload=off))
+        changed = (await host.caller.apply(change)).applied
+    rollback = rollback_request(change, changed, expected_version=changed.resulting_version)
+
+    async with flags_host(tmp_path, "--failpoint", f"{failpoint}=kill") as host:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await host.caller.apply(rollback)
+        assert told(caught.value).reason == ""
+        assert await host.exited() == -signal.SIGKILL
+
+    ledger = read_ledger(flags_database(tmp_path))
+    assert ledger.concluded == set(ledger.effects)
+    assert ("rollback-1" in ledger.effects) is survives
+    assert flag_settings(tmp_path) == (before if survives else after)
+
+    async with flags_host(tmp_path) as host:
+        found = await host.caller.look_up("rollback-1")
+        assert found.outcome.HasField("applied") is survives
+        rollback.fencing_token = 2
+        response = await host.caller.apply(rollback)
+        assert response.replayed is survives
+        assert flag_settings(tmp_path) == before
+        redone = rollback_request(rollback, response.applied, "rollback-2")
+        assert (await host.caller.apply(redone)).HasField("applied")
+    assert flag_settings(tmp_path) == after
+    assert set(read_ledger(flags_database(tmp_path)).effects.values()) == {1}
 
 
 async def test_a_host_that_hangs_within_an_apply_is_fenced_by_its_successor(tmp_path: Path) -> None:

@@ -9,9 +9,17 @@ import pytest
 from examples.hosts.flags.server import FLAGS, SCHEMA
 from governance.v1 import execution_pb2, mutation_pb2
 from tests.hostkit.flags_process import flags_host, flags_order, run_script
-from tests.hostkit.support import Caller, database, effects, running
+from tests.hostkit.support import (
+    Caller,
+    database,
+    effects,
+    read_rows,
+    rollback_request,
+    running,
+)
 
 ON = {"enabled": True, "rollout_percent": 25}
+OFF = {"enabled": False, "rollout_percent": 0}
 
 
 @pytest.fixture
@@ -58,6 +66,79 @@ async def test_a_deleted_flag_has_no_version_and_never_gets_an_old_one_again(hos
 
     gone = await host.apply(flags_order("4", "flag.delete", state="flag/never.was", payload={}))
     assert gone.refused.reason.code == "FLAG_NOT_FOUND"
+
+
+async def test_a_flag_is_taken_back_to_what_it_was_made_gone_and_deleted_back(
+    host: Caller,
+) -> None:
+    made_order, set_order = flags_order("1"), flags_order("2", payload=OFF)
+    deleted_order = flags_order("3", "flag.delete", payload={})
+    made, set_off, deleted = [
+        (await host.apply(order)).applied for order in (made_order, set_order, deleted_order)
+    ]
+
+    back = await host.apply(rollback_request(deleted_order, deleted, "4", expected_version=""))
+    assert changes(back.applied) == [
+        ("flag/checkout.dark-mode/enabled", None, "false"),
+        ("flag/checkout.dark-mode/rollout_percent", None, "0"),
+    ]
+    on = await host.apply(rollback_request(set_order, set_off, "5", expected_version="4"))
+    assert changes(on.applied) == [
+        ("flag/checkout.dark-mode/enabled", "false", "true"),
+        ("flag/checkout.dark-mode/rollout_percent", "0", "25"),
+    ]
+    gone = await host.apply(rollback_request(made_order, made, "6", expected_version="5"))
+    assert gone.applied.resulting_version == ""
+    assert [after for _, _, after in changes(gone.applied)] == [None, None]
+    assert [effect.type for effect in gone.applied.side_effects] == ["cache.invalidated"]
+    assert (
+        await host.apply(flags_order("7", expected_version=""))
+    ).applied.resulting_version == "7"
+
+
+async def test_a_locked_flag_is_not_taken_back_either(host: Caller, tmp_path: Path) -> None:
+    order = flags_order("1")
+    made = (await host.apply(order)).applied
+    touch = ("touch.py", "--database", str(database(tmp_path)))
+    await run_script(*touch, "--lock", "flag", "checkout.dark-mode")
+    refused = await host.apply(rollback_request(order, made, "2"))
+    assert refused.refused.reason.code == "FLAG_LOCKED"
+    moved = await host.apply(rollback_request(order, made, "3", expected_version="1"))
+    assert moved.version_mismatch.current_version == "2"
+
+
+async def test_a_notice_is_put_right_by_a_further_one_and_never_taken_back(
+    host: Caller, tmp_path: Path
+) -> None:
+    wrong = {"recipient": "all", "text": "We are down until noon."}
+    order = flags_order("1", "notice.send", "notice/outage-7", wrong)
+    sent = (await host.apply(order)).applied
+    assert changes(sent) == [("notice/outage-7/1", None, "We are down until noon.")]
+    assert sent.undo_token == b""
+
+    back = await host.apply(rollback_request(order, sent, "2"))
+    assert back.refused.reason.code == "NOT_REVERSIBLE"
+
+    right = {"recipient": "all", "text": "We are back already."}
+    correction = flags_order("3", "notice.send", "notice/outage-7", right, expected_version="1")
+    correction.compensation.kind = mutation_pb2.COMPENSATION_KIND_FORWARD
+    correction.compensation.execution_id = "1"
+    corrected = (await host.apply(correction)).applied
+    assert corrected.resulting_version == "2"
+    (side_effect,) = corrected.side_effects
+    assert side_effect.type == "notice.corrected"
+    assert side_effect.data == {"recipient": "all", "corrects": "1"}
+    assert read_rows(database(tmp_path), "SELECT number, text, corrects FROM notice") == [
+        (1, "We are down until noon.", None),
+        (2, "We are back already.", "1"),
+    ]
+    assert effects(tmp_path) == {"1": 1, "3": 1}
+
+
+@pytest.mark.parametrize("text", ["", "x" * 2001, "a\nb", 7])
+async def test_an_unfit_notice_is_refused(host: Caller, text: object) -> None:
+    order = flags_order("1", "notice.send", "notice/n", {"recipient": "all", "text": text})
+    assert (await host.apply(order)).refused.reason.code == "INVALID_PAYLOAD"
 
 
 async def test_roles_gain_and_lose_members(host: Caller) -> None:
@@ -117,9 +198,13 @@ async def test_another_content_type_is_refused(host: Caller) -> None:
 
 async def test_the_capabilities_tell_what_can_be_taken_back(host: Caller) -> None:
     kinds = {kind.name: kind for kind in (await host.capabilities()).mutation_types}
-    assert set(kinds) == {"flag.set", "flag.delete", "role.grant", "role.revoke"}
-    assert kinds["flag.set"].reversibility == mutation_pb2.REVERSIBILITY_REVERSIBLE
-    assert kinds["flag.delete"].reversibility == mutation_pb2.REVERSIBILITY_COMPENSABLE
+    assert {name: kind.reversibility for name, kind in kinds.items()} == {
+        "flag.set": mutation_pb2.REVERSIBILITY_REVERSIBLE,
+        "flag.delete": mutation_pb2.REVERSIBILITY_REVERSIBLE,
+        "role.grant": mutation_pb2.REVERSIBILITY_COMPENSABLE,
+        "role.revoke": mutation_pb2.REVERSIBILITY_COMPENSABLE,
+        "notice.send": mutation_pb2.REVERSIBILITY_COMPENSABLE,
+    }
     assert all(kind.description for kind in kinds.values())
 
 

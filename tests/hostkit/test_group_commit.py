@@ -71,7 +71,8 @@ async def settle(
     request = apply_request(execution_id, mutation_type=mutation_type)
     order = codec.order(request)
     settled = await journal.settle(
-        codec.claim(request), lambda transaction: decide(COUNTERS, order, transaction)
+        codec.claim(request),
+        lambda transaction: decide(COUNTERS, order, transaction, recall=journal.recall, now=0),
     )
     return codec.outcome(settled.outcome, replayed=settled.replayed)
 

@@ -97,6 +97,52 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        name="undo token outlives its end",
+        why="a rollback would restore what the host said it no longer answers for",
+        file="server/governor/hostkit/undoing.py",
+        old="now >= image.expires_at",
+        new="now >= image.expires_at + 60 * MICROS_PER_SECOND",
+        caught_by=in_file(
+            "tests/hostkit/test_undo.py",
+            "test_a_token_is_good_until_its_end_and_not_a_moment_longer",
+        ),
+    ),
+    Mutant(
+        name="rollback restores whatever the state is",
+        why="what was done since would be swept away unseen",
+        file="server/governor/hostkit/decide.py",
+        old="    if order.expected_version not in (None, previous_version):\n",
+        new="    if order.compensation is None and order.expected_version not in (\n"
+        "        None,\n        previous_version,\n    ):\n",
+        caught_by=in_file(
+            "tests/hostkit/test_undo.py",
+            "test_a_rollback_onto_a_state_that_moved_on_changes_nothing",
+        ),
+    ),
+    Mutant(
+        name="image of another state restored",
+        why="one state would get what another one was",
+        file="server/governor/hostkit/undoing.py",
+        old="    if (image.tenant, image.mutation_type, image.state) != "
+        "(order.tenant, order.type, order.state):\n",
+        new="    if image.mutation_type != order.type:\n",
+        caught_by=in_file(
+            "tests/hostkit/test_undo.py",
+            "test_only_what_was_applied_to_that_state_is_taken_back",
+        ),
+    ),
+    Mutant(
+        name="rollback sent to a host that announces none",
+        why="the host would take it for the original change with an empty payload",
+        file="server/governor/host/client.py",
+        old="        return self._known is not None and self._known.rollback\n",
+        new="        return True\n",
+        caught_by=in_file(
+            "tests/host/test_client.py",
+            "test_a_rollback_never_reaches_a_host_that_would_take_it_for_a_change",
+        ),
+    ),
+    Mutant(
         name="write lock taken late",
         why="what a batch decides on could change before it is written",
         file="server/governor/storage/sqlite.py",

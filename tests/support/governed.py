@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from governor.domain.approval import VoteKind
+from governor.domain.compensation import CompensationKind
 from governor.domain.decision import Category
 from governor.domain.digest import plan_digest
 from governor.domain.execution import Execution
@@ -30,6 +31,7 @@ from governor.domain.request import (
 from governor.domain.values import Micros, Reason, RequestId, Revision
 from governor.storage.open import open_store
 from governor.usecases import cancel as canceling
+from governor.usecases import compensate as compensating
 from governor.usecases import execute as executing
 from governor.usecases import resolve as resolving
 from governor.usecases import resolve_pending as answering
@@ -50,6 +52,7 @@ from governor.usecases.commands import (
     Cancel,
     CastVote,
     Changed,
+    Compensate,
     Execute,
     ResolveExecution,
     ResolvePending,
@@ -68,6 +71,7 @@ from governor.usecases.host_standing import Standing
 from governor.usecases.ports import Entry
 from governor.usecases.tail import Tail
 from governor.usecases.timers import Timers
+from governor.usecases.trace import Trace, trace_request
 from governor.usecases.waiting import Waiters
 from tests.support.builders import (
     MICROS_PER_SECOND,
@@ -76,7 +80,7 @@ from tests.support.builders import (
     decode_entry,
     encode_entry,
 )
-from tests.support.people import RITA, TENANT, PlainDirectory, PlainPolicy
+from tests.support.people import AUDREY, RITA, TENANT, PlainDirectory, PlainPolicy
 from tests.support.recording import RecordingTracing
 from tests.support.scripted_checks import ScriptedChecks
 from tests.support.scripted_host import ScriptedHost
@@ -472,6 +476,28 @@ class Governed:
             **options,
         )
         return await resolving.resolve_execution(self.app, caller(actor), command)
+
+    async def compensate(
+        self,
+        actor: str,
+        request: MutationRequest,
+        kind: CompensationKind = CompensationKind.ROLLBACK,
+        *,
+        key: str | None = None,
+        **options: Any,
+    ) -> MutationRequest:
+        """Asks for `request` to be made good."""
+        said: dict[str, Any] = {"reason": Reason(code="WRONG", message="it was wrong")}
+        command = Compensate(
+            request_id=key or self.next_key(), id=request.id, kind=kind, **said | options
+        )
+        return (await compensating.compensate(self.app, caller(actor), command)).request
+
+    async def trace(self, request: MutationRequest, requests_max: int = 50) -> Trace:
+        """What hangs together with `request`, as an auditor sees it."""
+        return await trace_request(
+            self.app, caller(AUDREY), request.id, requests_max=requests_max, min_revision=0
+        )
 
     async def trust(self, actor: str, lineage_id: str, *, key: str | None = None) -> Trusted:
         """Says that somebody has looked at the host."""

@@ -62,6 +62,7 @@ async def check_store(store: Store, effects: list[Effect]) -> None:
         check_votes(request)
         check_executions(request, [one for one in executions if one.request_id == request.id])
     check_exclusion(executions)
+    check_compensations(requests, executions)
     check_effects(effects, requests, executions)
 
 
@@ -145,8 +146,9 @@ def _check_order(request: MutationRequest, decisions: list[Decision]) -> None:
             assert rest == {decision.status}, f"{request.id} went on after its end"
     assert decisions[0].code is Code.SUBMITTED
     if request.is_terminal:
-        # Its review is the one thing that may still come.
-        ends = [one for one in decisions if one.code.category is not Category.BREAK_GLASS]
+        # Its review and its compensation are what may still come.
+        later = (Category.BREAK_GLASS, Category.COMPENSATION)
+        ends = [one for one in decisions if one.code.category not in later]
         assert ends[-1].code.category is Category.LIFECYCLE
     _check_review(request, decisions)
 
@@ -213,6 +215,41 @@ def check_exclusion(executions: Iterable[Execution]) -> None:
     """At most one active execution per state."""
     held = Counter(one.slot for one in executions if one.is_active)
     assert all(count == 1 for count in held.values()), "two executions on one state"
+
+
+def check_compensations(requests: list[MutationRequest], executions: list[Execution]) -> None:
+    """Nothing is made good twice, and both ends of what was made good say so."""
+    by_id = {one.id: one for one in requests}
+    chains = {one.id: one for one in executions}
+    applied: dict[RequestId, MutationRequest] = {}
+    open_ones: dict[RequestId, MutationRequest] = {}
+    for request in requests:
+        asked = request.content.compensation
+        if asked is None:
+            continue
+        if not request.is_terminal:
+            assert asked.request_id not in open_ones, f"{asked.request_id} has two at once"
+            open_ones[asked.request_id] = request
+        elif request.status is Status.EXECUTED:
+            assert asked.request_id not in applied, f"{asked.request_id} was made good twice"
+            applied[asked.request_id] = request
+    assert not open_ones.keys() & applied.keys(), "made good, and to be made good once more"
+    for id, request in open_ones.items():
+        assert by_id[id].progress.compensation_id == request.id
+    for original in requests:
+        by, compensation = original.progress.compensated_by, applied.get(original.id)
+        assert (by.request_id if by else None) == (compensation.id if compensation else None)
+        if by is None or compensation is None or compensation.progress.execution_id is None:
+            continue
+        assert original.status is Status.EXECUTED
+        assert original.progress.compensation_id == by.request_id
+        own, asked = chains[compensation.progress.execution_id], compensation.content.compensation
+        assert asked is not None
+        theirs = chains[asked.execution_id]
+        assert (by.execution_id, by.execution_audit_id) == (own.id, own.audit_id)
+        assert (own.compensates, theirs.compensated_by) == (theirs.audit_id, own.audit_id)
+    links = Counter(one.compensated_by for one in executions if one.compensated_by)
+    assert links.total() == len(applied), "an execution says what its request does not"
 
 
 def check_effects(

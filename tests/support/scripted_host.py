@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
+from governor.domain.compensation import Compensation
 from governor.domain.errors import HostUnavailable
 from governor.domain.execution import (
     Applied,
@@ -21,16 +22,19 @@ from governor.domain.execution import (
     Refused,
     VersionMismatch,
 )
-from governor.domain.request import MutationRequest, Slot, StateRef
-from governor.domain.values import ExecutionId, Reason, RequestId
+from governor.domain.request import MutationRequest, Reversibility, Slot, StateRef
+from governor.domain.values import ExecutionId, Micros, Reason, RequestId
 from governor.usecases.ports import Capabilities, HostCondition, Order, Validation
 
 EXACTLY_ONCE = Capabilities(contract_version="governance.v1", exactly_once=True)
 COMPARING = EXACTLY_ONCE.but(compare_and_apply=True)
 AT_MOST_ONCE = Capabilities(contract_version="governance.v1")
+UNDOING = COMPARING.but(rollback=True)
 
 UNHEARD = InDoubt(reason=Reason(code="UNAVAILABLE", message="the host does not answer"))
 BUSY = Busy(reason=Reason(code="ABORTED", message="come again"))
+NOT_ANNOUNCED = Busy(reason=Reason(code="ROLLBACK_NOT_ANNOUNCED"))
+"""What the client of a host that does not take changes back says in its place."""
 NO = Refused(reason=Reason(code="NO_SUCH_FLAG", message="there is no such flag"))
 
 
@@ -72,6 +76,17 @@ class Effect:
     payload: bytes
     approvers: tuple[str, ...]
     version: str
+    # What it takes back or puts right, if anything.
+    compensation: Compensation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What a state held before an execution changed it; None: there was no such state."""
+
+    slot: Slot
+    mutation_type: str
+    before: bytes | None
 
 
 @dataclass(slots=True)
@@ -118,11 +133,15 @@ class ScriptedHost:
     stands and for which the host does nothing. Without a turn the host does what it promises. Calls
     of a kind in `deaf_to` never arrive.
     `effects` is the oracle: all that was ever really changed. `heard` is what callers were told.
+
+    With `rollback` among its promises it gives an undo token with each change, but of types that it
+    announces as COMPENSABLE or IRREVERSIBLE, and restores what `values` held before.
     """
 
     promises: Capabilities = COMPARING
     is_reachable: bool = True
     refusal: Refused | None = None
+    refused_ids: set[str] = field(default_factory=set)
     violations: tuple[Reason, ...] = ()
     script: deque[Turn | None] = field(default_factory=deque)
     deaf_to: set[Kind] = field(default_factory=set)
@@ -130,6 +149,9 @@ class ScriptedHost:
     heard: list[LookupAnswer] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     records: dict[ExecutionId, Record] = field(default_factory=dict)
+    values: dict[Slot, bytes | None] = field(default_factory=dict)
+    images: dict[ExecutionId, Image | None] = field(default_factory=dict)
+    undo_expires_at: Micros | None = None
     orders: Gate = field(default_factory=Gate)
     answers: Gate = field(default_factory=Gate)
     deadlines: Gate = field(default_factory=lambda: Gate(is_open=False))
@@ -152,6 +174,10 @@ class ScriptedHost:
     def version(self, slot: Slot) -> str:
         """The state's version; empty while there is no such state."""
         return str(self._versions[slot] or "")
+
+    def forget_image(self, execution_id: ExecutionId) -> None:
+        """From now on, what this execution has changed cannot be taken back any more."""
+        self.images[execution_id] = None
 
     def deliver(self) -> None:
         """Everything that was delayed arrives now, in the order in which it was sent."""
@@ -191,9 +217,17 @@ class ScriptedHost:
 
     async def validate(self, request: MutationRequest) -> Validation:
         self._reach()
-        return Validation(violations=self.violations, current_version=self.version(request.slot))
+        found = None if self._understands(request) else NOT_ANNOUNCED.reason
+        if found is None and isinstance(after := self._after(request), Refused):
+            found = after.reason
+        return Validation(
+            violations=(*self.violations, *((found,) if found else ())),
+            current_version=self.version(request.slot),
+        )
 
     async def apply(self, order: Order, *, traceparent: str) -> ApplyAnswer:
+        if not self._understands(order.request):
+            return NOT_ANNOUNCED
         self._note(Kind.APPLY, order.execution, traceparent)
         with self._counted(order.execution.slot):
             answer = await self._take(Kind.APPLY, lambda: self._apply(order))
@@ -289,10 +323,22 @@ class ScriptedHost:
     def _conclude(self, order: Order) -> Outcome:
         if self.refusal is not None:
             return self.refusal
-        execution, slot = order.execution, order.execution.slot
+        if order.execution.state.id in self.refused_ids:
+            return NO
+        execution, slot, content = order.execution, order.execution.slot, order.request.content
+        value = self._after(order.request)
+        if isinstance(value, Refused):
+            return value
         before = self.version(slot)
         if self.promises.compare_and_apply and execution.expected_version not in (None, before):
             return VersionMismatch(current_version=before)
+        undo_token = b""
+        if self._can_undo(content.mutation_type):
+            undo_token = undo_token_of(execution.id)
+            self.images[execution.id] = Image(
+                slot=slot, mutation_type=content.mutation_type, before=self.values.get(slot)
+            )
+        self.values[slot] = value
         after = self.touch(slot)
         self.effects.append(
             Effect(
@@ -300,9 +346,56 @@ class ScriptedHost:
                 request_id=execution.request_id,
                 slot=slot,
                 digest=execution.digest,
-                payload=order.request.content.payload.data,
+                payload=content.payload.data,
                 approvers=order.approvers,
                 version=after,
+                compensation=content.compensation,
             )
         )
-        return Applied(resulting_version=after, previous_version=before)
+        return Applied(
+            resulting_version=after,
+            previous_version=before,
+            undo_token=undo_token,
+            undo_expires_at=self.undo_expires_at if undo_token else None,
+        )
+
+    # --- Taking back ----------------------------------------------------------------------------
+
+    def _understands(self, request: MutationRequest) -> bool:
+        compensation = request.content.compensation
+        return self.promises.rollback or compensation is None or not compensation.is_rollback
+
+    def _can_undo(self, mutation_type: str) -> bool:
+        return self.promises.rollback and self.promises.reversibility.get(mutation_type) not in (
+            Reversibility.COMPENSABLE,
+            Reversibility.IRREVERSIBLE,
+        )
+
+    def _after(self, request: MutationRequest) -> bytes | Refused | None:
+        """What the state will hold: the payload, or what was there before; or why not."""
+        content = request.content
+        compensation = content.compensation
+        if compensation is None or not compensation.is_rollback:
+            return content.payload.data
+        execution_id = compensation.execution_id
+        if not self._can_undo(content.mutation_type):
+            return _refused("NOT_REVERSIBLE")
+        if execution_id not in self.images:
+            return _refused("UNKNOWN_EXECUTION")
+        if compensation.undo_token != undo_token_of(execution_id):
+            return _refused("UNKNOWN_EXECUTION")
+        image = self.images[execution_id]
+        if image is None:
+            return _refused("UNDO_EXPIRED")
+        if (image.slot, image.mutation_type) != (request.slot, content.mutation_type):
+            return _refused("UNKNOWN_EXECUTION")
+        return image.before
+
+
+def undo_token_of(execution_id: ExecutionId) -> bytes:
+    """The token that the host gives with an execution."""
+    return b"undo " + execution_id.encode()
+
+
+def _refused(code: str) -> Refused:
+    return Refused(reason=Reason(code=code))

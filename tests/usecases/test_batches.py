@@ -19,13 +19,16 @@ from governor.domain.request import (
 )
 from governor.domain.values import Micros
 from governor.usecases.commands import BatchSubmitted
+from governor.usecases.ports import RequestQuery
 from tests.support.builders import MICROS_PER_SECOND
 from tests.support.governed import Governed, content
-from tests.support.people import ANN, OTTO, RITA
-from tests.support.scripted_host import NO, Loss
+from tests.support.people import ANN, OTTO, RITA, TENANT
+from tests.support.scripted_host import COMPARING, NO, Loss
 
 SEQUENTIAL, INDEPENDENT = BatchOrdering.SEQUENTIAL, BatchOrdering.INDEPENDENT
 STOP, CONTINUE = BatchFailureMode.STOP, BatchFailureMode.CONTINUE
+COMPENSATE = BatchFailureMode.COMPENSATE
+UNDOING = COMPARING.but(rollback=True)
 WHOLE, PER_MEMBER = BatchDecisionMode.BATCH, BatchDecisionMode.PER_MEMBER
 
 
@@ -83,7 +86,7 @@ async def test_a_batch_without_failures_is_executed_whole(
 async def test_a_member_that_fails_ends_the_batch_as_its_mode_says(
     sidecar: Governed, ordering: BatchOrdering, failure_mode: BatchFailureMode, left: list[Status]
 ) -> None:
-    sidecar.host.script.extend((None, NO))
+    sidecar.host.refused_ids = {"b"}
     answer = await sidecar.submit_batch(
         *flags("a", "b", "c", "d"), ordering=ordering, failure_mode=failure_mode
     )
@@ -104,7 +107,8 @@ async def test_one_approval_covers_the_exact_ordered_set(sidecar: Governed) -> N
     answer = await sidecar.submit_batch(*members)
 
     approval = answer.batch.progress.approval
-    assert approval is not None and len(approval.plan.steps) == 1, "equal steps are asked once"
+    assert approval is not None
+    assert len(approval.plan.steps) == 1, "equal steps are asked once"
     assert all(one.progress.approval is None for one in answer.members)
     for member in answer.members:
         assert member.progress.digest.hex().encode() in answer.batch.content.payload.data
@@ -238,26 +242,29 @@ async def test_a_member_in_doubt_holds_the_batch_where_it_is(sidecar: Governed) 
     assert (await sidecar.now(answer.members[1])).waits_for(PendingReason.BATCH)
 
 
-@pytest.mark.parametrize(
-    "failpoint",
-    [
-        "batch.before_claim",
-        "batch.after_claim",
-        "batch.before_step",
-        "batch.after_step",
-        "store.batch.before_commit",
-        "store.batch.after_commit",
-    ],
-)
-@pytest.mark.parametrize("passing", [1, 2, 3, 4, 6])
-@pytest.mark.parametrize("fails", [False, True])
+PLACES = [
+    "batch.before_claim",
+    "batch.after_claim",
+    "batch.before_step",
+    "batch.after_step",
+    "store.batch.before_commit",
+    "store.batch.after_commit",
+    "execute.before_outcome",
+    "execute.after_outcome",
+]
+
+
+@pytest.mark.parametrize("failpoint", PLACES)
+@pytest.mark.parametrize("passing", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("mode", [None, STOP, COMPENSATE])
 async def test_whoever_dies_over_a_batch_the_next_one_finishes_it(
-    sidecar: Governed, failpoint: str, passing: int, fails: bool
+    sidecar: Governed, failpoint: str, passing: int, mode: BatchFailureMode | None
 ) -> None:
-    sidecar.host.refusal = None
-    if fails:
-        sidecar.host.script.extend((None, None, NO))
-    answer = await sidecar.submit_batch(*flags("a", "b", "c", "d", risk=Risk.MEDIUM))
+    if mode is not None:
+        sidecar.host.refused_ids = {"c"}
+    sidecar.host.promises = UNDOING
+    members = flags("a", "b", "c", "d", risk=Risk.MEDIUM)
+    answer = await sidecar.submit_batch(*members, failure_mode=mode or STOP)
     await sidecar.approve(ANN, answer.batch)
     sidecar.die_at(failpoint, passing=passing)
     await sidecar.pass_time(1)
@@ -266,11 +273,101 @@ async def test_whoever_dies_over_a_batch_the_next_one_finishes_it(
     await sidecar.pass_time(120)
 
     batch = await sidecar.now(answer.batch)
-    places = applied(sidecar, answer)
-    assert len(places) == len(set(places)), "nothing is applied twice"
-    assert batch.status is (Status.FAILED if fails else Status.EXECUTED)
-    assert places == ([0, 1] if fails else [0, 1, 2, 3])
-    assert OTTO
+    assert batch.status is (Status.EXECUTED if mode is None else Status.FAILED)
+    named = [effect.slot[2] for effect in sidecar.host.effects]
+    if mode is None:
+        assert named == ["a", "b", "c", "d"]
+    elif mode is STOP:
+        assert named == ["a", "b"]
+    else:
+        assert named == ["a", "b", "b", "a"], "each was taken back once, the last first"
+        for place in (0, 1):
+            member = await sidecar.now(answer.members[place])
+            assert member.status is Status.EXECUTED
+            assert member.progress.compensated_by is not None
+        reason = batch.progress.status_reason
+        assert reason is not None
+        assert reason.code == "BATCH_COMPENSATED"
+
+
+async def test_of_five_the_fourth_fails_and_the_three_are_put_right_in_reverse(
+    sidecar: Governed,
+) -> None:
+    sidecar.host.promises, sidecar.host.refused_ids = UNDOING, {"d"}
+    answer = await sidecar.submit_batch(*flags(*"abcde"), failure_mode=COMPENSATE)
+    await sidecar.quiet()
+
+    assert [effect.slot[2] for effect in sidecar.host.effects] == list("abccba")
+    batch = await sidecar.now(answer.batch)
+    assert batch.status is Status.FAILED
+    assert batch.progress.batch is not None
+    assert batch.progress.batch.undone == tuple(reversed(batch.progress.batch.applied))
+    member = await sidecar.now(answer.members[0])
+    assert member.progress.compensated_by is not None
+    rollback = await sidecar.app.store.request(member.progress.compensated_by.request_id)
+    assert rollback is not None
+    assert rollback.content.batch is not None
+    assert rollback.content.batch.batch_id == batch.id
+    assert rollback.progress.verdict is not None
+    assert rollback.progress.verdict.rules == (f"batch:{batch.id}",)
+    assert await left_behind(sidecar) == []
+
+
+async def test_members_on_one_state_are_put_right_one_after_the_other(sidecar: Governed) -> None:
+    sidecar.host.promises, sidecar.host.refused_ids = UNDOING, {"z"}
+    answer = await sidecar.submit_batch(*flags("a", "a", "z"), failure_mode=COMPENSATE)
+    await sidecar.quiet()
+
+    batch = await sidecar.now(answer.batch)
+    reason = batch.progress.status_reason
+    assert reason is not None
+    assert reason.code == "BATCH_COMPENSATED"
+
+
+async def test_what_cannot_be_put_right_waits_for_a_person(sidecar: Governed) -> None:
+    sidecar.host.promises, sidecar.host.refused_ids = UNDOING, {"c"}
+    sidecar.host.orders.shut()
+    answer = await sidecar.submit_batch(*flags("a", "b", "c"), failure_mode=COMPENSATE)
+    for _ in range(2):
+        sidecar.host.orders.open()
+        await sidecar.quiet()
+    batch = await sidecar.now(answer.batch)
+    assert batch.is_terminal
+
+    sidecar.host.refused_ids = {"z"}
+    later = await sidecar.submit_batch(
+        *flags("x", "y"), *flags("z", depends_on=()), failure_mode=COMPENSATE
+    )
+    sidecar.host.touch((later.batch.tenant, later.members[0].state.type, "never"))
+    sidecar.host.promises = UNDOING.but(rollback=False)
+    await sidecar.quiet()
+    batch = await sidecar.now(later.batch)
+    assert batch.waits_for(PendingReason.AUDIT)
+    reason = batch.progress.status_reason
+    assert reason is not None
+    assert reason.code == "BATCH_NOT_COMPENSATED"
+    assert reason.metadata["not_put_right"].split(",") == [one.id for one in later.members[:2]]
+    assert await left_behind(sidecar) == [later.members[1].id, later.members[0].id]
+
+    assert batch.progress.execution_id is not None
+    await sidecar.resolve(OTTO, batch, None)
+    assert (await sidecar.now(batch)).status is Status.FAILED
+
+
+async def left_behind(sidecar: Governed) -> list[str]:
+    found = await sidecar.app.store.requests(RequestQuery(tenant=TENANT, uncompensated=True))
+    return [one.id for one in found]
+
+
+async def test_what_a_stopped_batch_leaves_behind_is_found(sidecar: Governed) -> None:
+    sidecar.host.refused_ids = {"c"}
+    answer = await sidecar.submit_batch(*flags("a", "b", "c"))
+    await sidecar.quiet()
+    assert sorted(await left_behind(sidecar)) == sorted(one.id for one in answer.members[:2])
+    members = await sidecar.app.store.requests(
+        RequestQuery(tenant=TENANT, batch_id=answer.batch.id)
+    )
+    assert {one.id for one in members} == {one.id for one in answer.members}
 
 
 async def test_refusals_are_named(sidecar: Governed) -> None:

@@ -22,7 +22,7 @@ from governor.usecases.commands import etag_of
 from governor.usecases.ports import Commit
 from tests.support.governed import Governed, governed
 from tests.support.people import ANN, OTTO, RITA
-from tests.support.scripted_host import EXACTLY_ONCE, Loss, ScriptedHost
+from tests.support.scripted_host import EXACTLY_ONCE, UNDOING, Loss, ScriptedHost, undo_token_of
 
 ON_EXECUTE = ExecutionMode.ON_EXECUTE
 SOON = Micros(1_700_000_060_000_000)
@@ -57,6 +57,23 @@ async def test_with_wait_the_answer_shows_request_and_execution_at_their_end(
     assert answer.request.status is Status.EXECUTED
     assert answer.execution is not None
     assert answer.execution.status is ExecutionStatus.APPLIED
+
+
+@pytest.mark.parametrize("lost", [None, Loss.ANSWER])
+async def test_what_undoing_takes_is_recorded_with_the_outcome(
+    tmp_path: Path, lost: Loss | None
+) -> None:
+    """Also where the answer was lost and the outcome is looked up."""
+    host = ScriptedHost(promises=UNDOING, undo_expires_at=SOON)
+    host.script.append(lost)
+    async with governed(tmp_path, host=host) as sidecar:
+        request = await sidecar.submit()
+        await sidecar.pass_time(30)
+        await sidecar.restart()
+        applied = (await sidecar.execution_of(request)).applied
+    assert applied is not None
+    assert applied.undo_token == undo_token_of(host.effects[0].execution_id)
+    assert applied.undo_expires_at == SOON
 
 
 @pytest.mark.parametrize("compares", [True, False])

@@ -9,10 +9,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from governance.v1 import decision_pb2, execution_pb2, mutation_engine_pb2, request_pb2
+from governance.v1 import (
+    decision_pb2,
+    execution_pb2,
+    mutation_engine_pb2,
+    mutation_pb2,
+    request_pb2,
+)
 from governance.v1 import governance_service_pb2 as wire
 from governor.domain.approval import Approval, Plan, Requirement, Step, Target, Vote, VoteKind
 from governor.domain.break_glass import Review
+from governor.domain.compensation import Compensation, CompensationKind, CompensationTrigger
 from governor.domain.decision import Code, Decision
 from governor.domain.execution import Applied, ExecutionStatus
 from governor.domain.policy import Effect, Verdict
@@ -242,6 +249,15 @@ def test_the_actor_is_the_caller_whatever_the_request_says() -> None:
     assert submission.content(request, "ann").context.actor == "ann"
 
 
+ROLLBACK = Compensation(
+    request_id=RequestId("mr-9"),
+    execution_id=ExecutionId("ex-9"),
+    kind=CompensationKind.ROLLBACK,
+    trigger=CompensationTrigger.BATCH_FAILURE,
+    undo_token=b"\x00token",
+)
+
+
 def full_request() -> MutationRequest:
     """One with everything set that a request can have."""
     step = Step(
@@ -266,6 +282,7 @@ def full_request() -> MutationRequest:
         for round_number in (1, 2)
     )
     request = make_request(expected_version="1", execute_after=Micros(9))
+    content = request.content.but(compensation=ROLLBACK)
     progress = request.progress.but(
         status=Status.PENDING,
         pending=(
@@ -287,6 +304,7 @@ def full_request() -> MutationRequest:
         review=Review(reviewers=step.requirements[0].targets, due_at=Micros(12)),
     )
     return request.but(
+        content=content,
         progress=progress,
         supersedes=RequestId("mr-0"),
         traceparent="tp",
@@ -307,6 +325,22 @@ def test_every_field_of_a_request_is_shown() -> None:
     assert [vote.voided for vote in shown.approval.votes] == [True, False]
     assert list(shown.approval.open_requirements) == ["two"]
     assert [pending.HasField("until_time") for pending in shown.pending] == [False, True]
+
+
+def test_a_compensation_is_shown_as_it_was_asked_and_absence_as_absence() -> None:
+    shown = request_pb2.MutationRequest()
+    put_request(shown, full_request())
+    assert shown.compensation == mutation_pb2.Compensation(
+        mutation_request_id="mr-9",
+        execution_id="ex-9",
+        kind=mutation_pb2.COMPENSATION_KIND_ROLLBACK,
+        trigger=mutation_pb2.COMPENSATION_TRIGGER_BATCH_FAILURE,
+        undo_token=b"\x00token",
+    )
+    assert submission.compensation(shown.compensation) == ROLLBACK
+    plain = request_pb2.MutationRequest()
+    put_request(plain, make_request())
+    assert not plain.HasField("compensation")
 
 
 def test_a_list_leaves_the_payloads_bytes_out() -> None:

@@ -126,4 +126,6 @@ outcomes = st.builds(
         max_size=3,
     ).map(tuple),
     previous_version=optional(texts),
+    undo_token=st.binary(max_size=100),
+    undo_expires_at=optional(moments),
 )

@@ -1,4 +1,4 @@
-"""A service that owns feature flags and roles, and changes them only on Governor's orders."""
+"""A service that owns feature flags, roles and notices, and acts only on Governor's orders."""
 
 import argparse
 import asyncio
@@ -34,6 +34,7 @@ from governor.hostkit import (
     SideEffect,
     State,
     Transaction,
+    Undo,
     failpoints_from_arguments,
     serve,
     sqlite_journal,
@@ -65,6 +66,16 @@ CREATE TABLE IF NOT EXISTS role_member (
     role TEXT NOT NULL,
     member TEXT NOT NULL,
     PRIMARY KEY (tenant, role, member)
+) STRICT;
+-- What was sent, for whoever delivers it. `corrects` is the execution that a notice puts right.
+CREATE TABLE IF NOT EXISTS notice (
+    tenant TEXT NOT NULL,
+    id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    recipient TEXT NOT NULL,
+    text TEXT NOT NULL,
+    corrects TEXT,
+    PRIMARY KEY (tenant, id, number)
 ) STRICT;
 -- One row per effect, and deliberately without a key: were an order ever carried out twice, it
 -- would show here.
@@ -102,67 +113,78 @@ def advance(transaction: Transaction, order: Order, *, present: bool = True) -> 
 
 
 def set_flag(transaction: Transaction, order: Order) -> Applied | Refused:
-    wanted = read_payload(order, {"enabled": is_switch, "rollout_percent": is_percentage})
+    wanted = read_payload(order, FLAG_RULES)
     if isinstance(wanted, Refused):
         return wanted
-    before = find_flag(transaction, order)
-    if before is not None and before["locked"]:
-        return locked(order)
-    transaction.execute(
-        "INSERT INTO flag (tenant, id, enabled, rollout_percent) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (tenant, id) DO UPDATE SET"
-        " enabled = excluded.enabled, rollout_percent = excluded.rollout_percent",
-        (order.tenant, order.state.id, wanted["enabled"], wanted["rollout_percent"]),
-    )
-    advance(transaction, order)
-    return Applied(
-        changes=[
-            Change(
-                path=f"{path(order)}/{name}",
-                before=None if before is None else json.dumps(before[name]),
-                after=json.dumps(value),
-            )
-            for name, value in wanted.items()
-            if before is None or before[name] != value
-        ],
-        side_effects=[cache_invalidated(order)],
-    )
+    return make_flag(transaction, order, wanted)
 
 
 def delete_flag(transaction: Transaction, order: Order) -> Applied | Refused:
     unwanted = read_payload(order, {})
     if isinstance(unwanted, Refused):
         return unwanted
-    before = find_flag(transaction, order)
-    if before is None:
+    if find_flag(transaction, order.tenant, order.state) is None:
         return Refused(code="FLAG_NOT_FOUND", message=f"there is no {path(order)}")
-    if before["locked"]:
-        return locked(order)
-    transaction.execute(
-        "DELETE FROM flag WHERE tenant = ? AND id = ?", (order.tenant, order.state.id)
-    )
-    advance(transaction, order, present=False)
+    return make_flag(transaction, order, None)
+
+
+def capture_flag(transaction: Transaction, tenant: str, state: State) -> bytes:
+    """The image from before a change: what the flag is set to, or null while there is none."""
+    return json.dumps(find_flag(transaction, tenant, state)).encode()
+
+
+def restore_flag(transaction: Transaction, order: Order, image: bytes) -> Applied | Refused:
+    """Takes a change back: what was made goes, what was deleted comes back, under a new version."""
+    return make_flag(transaction, order, json.loads(image))
+
+
+def make_flag(
+    transaction: Transaction, order: Order, wanted: dict[str, Any] | None
+) -> Applied | Refused:
+    """Makes the flag what is wanted, which is None for no flag at all."""
+    if is_locked(transaction, order):
+        return Refused(code="FLAG_LOCKED", message=f"{path(order)} is locked by its owner")
+    before = find_flag(transaction, order.tenant, order.state)
+    if wanted is None:
+        transaction.execute(
+            "DELETE FROM flag WHERE tenant = ? AND id = ?", (order.tenant, order.state.id)
+        )
+    else:
+        transaction.execute(
+            "INSERT INTO flag (tenant, id, enabled, rollout_percent) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (tenant, id) DO UPDATE SET"
+            " enabled = excluded.enabled, rollout_percent = excluded.rollout_percent",
+            (order.tenant, order.state.id, wanted["enabled"], wanted["rollout_percent"]),
+        )
+    advance(transaction, order, present=wanted is not None)
     return Applied(
-        changes=[
-            Change(path=f"{path(order)}/{name}", before=json.dumps(before[name]))
-            for name in ("enabled", "rollout_percent")
-        ],
+        changes=list(flag_changes(order, before or {}, wanted or {})),
         side_effects=[cache_invalidated(order)],
     )
 
 
-def find_flag(transaction: Transaction, order: Order) -> dict[str, Any] | None:
+def flag_changes(order: Order, before: dict[str, Any], after: dict[str, Any]) -> Iterator[Change]:
+    for name in FLAG_RULES:
+        if before.get(name) != after.get(name):
+            yield Change(
+                path=f"{path(order)}/{name}",
+                before=json.dumps(before[name]) if before else None,
+                after=json.dumps(after[name]) if after else None,
+            )
+
+
+def find_flag(transaction: Transaction, tenant: str, state: State) -> dict[str, Any] | None:
     row = transaction.execute(
-        "SELECT enabled, rollout_percent, locked FROM flag WHERE tenant = ? AND id = ?",
-        (order.tenant, order.state.id),
+        "SELECT enabled, rollout_percent FROM flag WHERE tenant = ? AND id = ?", (tenant, state.id)
     ).fetchone()
-    if row is None:
-        return None
-    return {"enabled": bool(row[0]), "rollout_percent": row[1], "locked": bool(row[2])}
+    return None if row is None else {"enabled": bool(row[0]), "rollout_percent": row[1]}
 
 
-def locked(order: Order) -> Refused:
-    return Refused(code="FLAG_LOCKED", message=f"{path(order)} is locked by its owner")
+def is_locked(transaction: Transaction, order: Order) -> bool:
+    found = transaction.execute(
+        "SELECT 1 FROM flag WHERE tenant = ? AND id = ? AND locked", (order.tenant, order.state.id)
+    )
+    return found.fetchone() is not None
 
 
 def cache_invalidated(order: Order) -> SideEffect:
@@ -242,11 +264,41 @@ def is_member(transaction: Transaction, order: Order, member: str) -> bool:
     return found.fetchone() is not None
 
 
+# ---------------------------------------------------------------- notices
+
+
+def send_notice(transaction: Transaction, order: Order) -> Applied | Refused:
+    """Hands a notice over to be delivered. Once it is read, only another one can put it right."""
+    wanted = read_payload(order, {"recipient": is_name, "text": is_text})
+    if isinstance(wanted, Refused):
+        return wanted
+    corrects = None if order.compensation is None else order.compensation.execution_id
+    (number,) = transaction.execute(
+        "INSERT INTO notice SELECT ?1, ?2, COUNT(*) + 1, ?3, ?4, ?5 FROM notice"
+        " WHERE tenant = ?1 AND id = ?2 RETURNING number",
+        (order.tenant, order.state.id, wanted["recipient"], wanted["text"], corrects),
+    ).fetchone()
+    advance(transaction, order)
+    return Applied(
+        changes=[Change(path=f"{path(order)}/{number}", after=wanted["text"])],
+        side_effects=[
+            SideEffect(
+                type="notice.sent" if corrects is None else "notice.corrected",
+                severity=Severity.WARNING,
+                description="what was read cannot be unread",
+                data={"recipient": wanted["recipient"]}
+                | ({"corrects": corrects} if corrects else {}),
+            )
+        ],
+    )
+
+
 # ---------------------------------------------------------------- payloads
 
 ADMIN: Final = "admin"
 JSON: Final = "application/json"
 NAME_CHARACTERS_MAX: Final = 200
+TEXT_CHARACTERS_MAX: Final = 2000
 Rule = Callable[[object], bool]
 
 
@@ -261,6 +313,13 @@ def is_percentage(value: object) -> bool:
 
 def is_name(value: object) -> bool:
     return isinstance(value, str) and value.isprintable() and 1 <= len(value) <= NAME_CHARACTERS_MAX
+
+
+def is_text(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and 1 <= len(value) <= TEXT_CHARACTERS_MAX
+
+
+FLAG_RULES: Final[dict[str, Rule]] = {"enabled": is_switch, "rollout_percent": is_percentage}
 
 
 def read_payload(order: Order, rules: dict[str, Rule]) -> dict[str, Any] | Refused:
@@ -300,6 +359,9 @@ def path(order: Order) -> str:
 
 # ---------------------------------------------------------------- the host
 
+UNDO_RETENTION_SECONDS: Final = 30 * 24 * 3600
+FLAG_UNDO: Final[Undo[Transaction]] = Undo(capture=capture_flag, restore=restore_flag)
+
 FLAGS: Final[Host[Transaction]] = Host(
     name="flags",
     version=version,
@@ -307,29 +369,36 @@ FLAGS: Final[Host[Transaction]] = Host(
         "flag.set": MutationType(
             apply=set_flag,
             state_type="flag",
-            reversibility=Reversibility.REVERSIBLE,
+            undo=FLAG_UNDO,
             description="Turn a flag on or off for a share of the users; makes it if there is none",
         ),
         "flag.delete": MutationType(
             apply=delete_flag,
             state_type="flag",
-            reversibility=Reversibility.COMPENSABLE,
-            description="Remove a flag; setting it anew does not bring its history back",
+            undo=FLAG_UNDO,
+            description="Remove a flag",
         ),
         "role.grant": MutationType(
             apply=grant_role,
             state_type="role",
-            reversibility=Reversibility.REVERSIBLE,
-            description="Make somebody a member of a role",
+            reversibility=Reversibility.COMPENSABLE,
+            description="Make somebody a member of a role; what they did with it stays done",
         ),
         "role.revoke": MutationType(
             apply=revoke_role,
             state_type="role",
-            reversibility=Reversibility.REVERSIBLE,
-            description="Take a role from one of its members",
+            reversibility=Reversibility.COMPENSABLE,
+            description="Take a role from one of its members; their sessions are gone",
+        ),
+        "notice.send": MutationType(
+            apply=send_notice,
+            state_type="notice",
+            reversibility=Reversibility.COMPENSABLE,
+            description="Send somebody a notice; a correction is a further notice",
         ),
     },
     payload_bytes_max=64 * 1024,
+    undo_retention_seconds=UNDO_RETENTION_SECONDS,
 )
 
 

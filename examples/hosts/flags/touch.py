@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--database", required=True, type=Path)
     parser.add_argument("--tenant", default="acme")
     parser.add_argument("--lock", action=argparse.BooleanOptionalAction, help="refuse every change")
-    parser.add_argument("type", choices=["flag", "role"])
+    parser.add_argument("type", choices=["flag", "role", "notice"])
     parser.add_argument("id", help="for example checkout.dark-mode")
     arguments = parser.parse_args()
     try:

@@ -32,7 +32,7 @@ class _DecisionCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deci
     """In filters: any category. Never in an answer."""
     DECISION_CATEGORY_LIFECYCLE: _DecisionCategory.ValueType  # 1
     """The request itself: submitted, pending, approved, rejected, canceled, expired, superseded,
-    executed, failed.
+    executed, failed, compensated.
     """
     DECISION_CATEGORY_POLICY: _DecisionCategory.ValueType  # 2
     """Policy: allowed, denied, deferred."""
@@ -52,6 +52,10 @@ class _DecisionCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deci
     """
     DECISION_CATEGORY_BREAK_GLASS: _DecisionCategory.ValueType  # 8
     """Emergencies: used, reviewed, review_overdue."""
+    DECISION_CATEGORY_COMPENSATION: _DecisionCategory.ValueType  # 9
+    """Compensations: requested, of the request that is to be compensated; completed, of the
+    compensation.
+    """
     DECISION_CATEGORY_BATCH: _DecisionCategory.ValueType  # 10
     """Batches: advanced, stopped, compensating, put_right."""
 
@@ -62,7 +66,7 @@ DECISION_CATEGORY_UNSPECIFIED: DecisionCategory.ValueType  # 0
 """In filters: any category. Never in an answer."""
 DECISION_CATEGORY_LIFECYCLE: DecisionCategory.ValueType  # 1
 """The request itself: submitted, pending, approved, rejected, canceled, expired, superseded,
-executed, failed.
+executed, failed, compensated.
 """
 DECISION_CATEGORY_POLICY: DecisionCategory.ValueType  # 2
 """Policy: allowed, denied, deferred."""
@@ -82,6 +86,10 @@ DECISION_CATEGORY_HOST: DecisionCategory.ValueType  # 7
 """
 DECISION_CATEGORY_BREAK_GLASS: DecisionCategory.ValueType  # 8
 """Emergencies: used, reviewed, review_overdue."""
+DECISION_CATEGORY_COMPENSATION: DecisionCategory.ValueType  # 9
+"""Compensations: requested, of the request that is to be compensated; completed, of the
+compensation.
+"""
 DECISION_CATEGORY_BATCH: DecisionCategory.ValueType  # 10
 """Batches: advanced, stopped, compensating, put_right."""
 Global___DecisionCategory: _TypeAlias = DecisionCategory  # noqa: Y015

@@ -124,6 +124,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. Requests would wait for each other. Metadata: id."""
     ERROR_REASON_DIRECTORY_UNAVAILABLE: _ErrorReason.ValueType  # 38
     """UNAVAILABLE. The directory does not say who holds what; nothing that hangs on it is done."""
+    ERROR_REASON_NOT_EXECUTED: _ErrorReason.ValueType  # 39
+    """FAILED_PRECONDITION. The request was never applied: there is nothing to compensate.
+    Metadata: status.
+    """
+    ERROR_REASON_NOT_REVERSIBLE: _ErrorReason.ValueType  # 40
+    """FAILED_PRECONDITION. The change cannot be taken back; a FORWARD compensation may put it right.
+    Metadata: cause, which is one of INTENT, TYPE, HOST and OUTCOME.
+    """
+    ERROR_REASON_ALREADY_COMPENSATED: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION. The request has a compensation that is under way or was applied.
+    Metadata: id, status.
+    """
+    ERROR_REASON_UNDO_EXPIRED: _ErrorReason.ValueType  # 42
+    """FAILED_PRECONDITION. The host does not keep what taking the change back needs any more.
+    Metadata: expired.
+    """
     ERROR_REASON_BATCH_GOVERNS: _ErrorReason.ValueType  # 45
     """FAILED_PRECONDITION. The request is a batch, or its batch has it in hand. Metadata: batch, act."""
 
@@ -234,6 +250,22 @@ ERROR_REASON_DEPENDENCY_CYCLE: ErrorReason.ValueType  # 37
 """FAILED_PRECONDITION. Requests would wait for each other. Metadata: id."""
 ERROR_REASON_DIRECTORY_UNAVAILABLE: ErrorReason.ValueType  # 38
 """UNAVAILABLE. The directory does not say who holds what; nothing that hangs on it is done."""
+ERROR_REASON_NOT_EXECUTED: ErrorReason.ValueType  # 39
+"""FAILED_PRECONDITION. The request was never applied: there is nothing to compensate.
+Metadata: status.
+"""
+ERROR_REASON_NOT_REVERSIBLE: ErrorReason.ValueType  # 40
+"""FAILED_PRECONDITION. The change cannot be taken back; a FORWARD compensation may put it right.
+Metadata: cause, which is one of INTENT, TYPE, HOST and OUTCOME.
+"""
+ERROR_REASON_ALREADY_COMPENSATED: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION. The request has a compensation that is under way or was applied.
+Metadata: id, status.
+"""
+ERROR_REASON_UNDO_EXPIRED: ErrorReason.ValueType  # 42
+"""FAILED_PRECONDITION. The host does not keep what taking the change back needs any more.
+Metadata: expired.
+"""
 ERROR_REASON_BATCH_GOVERNS: ErrorReason.ValueType  # 45
 """FAILED_PRECONDITION. The request is a batch, or its batch has it in hand. Metadata: batch, act."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

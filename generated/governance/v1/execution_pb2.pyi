@@ -229,10 +229,17 @@ class Applied(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     SIDE_EFFECTS_FIELD_NUMBER: _builtins.int
     PREVIOUS_VERSION_FIELD_NUMBER: _builtins.int
+    UNDO_TOKEN_FIELD_NUMBER: _builtins.int
+    UNDO_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     resulting_version: _builtins.str
     """The version of the state after the change."""
     previous_version: _builtins.str
     """The version the change was applied to. Absent: the host does not say."""
+    undo_token: _builtins.bytes
+    """What the host needs to take this change back, opaque to everybody else: it comes back in
+    Compensation.undo_token. At most 4096 bytes; a longer one is dropped and a side effect says so.
+    Absent: this change cannot be taken back.
+    """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
         """What changed, before and after."""
@@ -241,6 +248,10 @@ class Applied(_message.Message):
     def side_effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SideEffect]:
         """What else happened."""
 
+    @_builtins.property
+    def undo_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the host refuses `undo_token` with UNDO_EXPIRED. Absent: never."""
+
     def __init__(
         self,
         *,
@@ -248,10 +259,12 @@ class Applied(_message.Message):
         changes: _abc.Iterable[Global___Change] | None = ...,
         side_effects: _abc.Iterable[Global___SideEffect] | None = ...,
         previous_version: _builtins.str | None = ...,
+        undo_token: _builtins.bytes = ...,
+        undo_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version", "previous_version", b"previous_version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version", "previous_version", b"previous_version", "undo_expire_time", b"undo_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version", "changes", b"changes", "previous_version", b"previous_version", "resulting_version", b"resulting_version", "side_effects", b"side_effects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version", "changes", b"changes", "previous_version", b"previous_version", "resulting_version", b"resulting_version", "side_effects", b"side_effects", "undo_expire_time", b"undo_expire_time", "undo_token", b"undo_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__previous_version: _TypeAlias = _typing.Literal["previous_version"]  # noqa: Y015
     _WhichOneofArgType__previous_version: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version"]  # noqa: Y015
@@ -338,6 +351,8 @@ class Execution(_message.Message):
     RESOLVED_BY_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    COMPENSATES_EXECUTION_AUDIT_ID_FIELD_NUMBER: _builtins.int
+    COMPENSATED_BY_EXECUTION_AUDIT_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The idempotency key the host sees."""
     execution_audit_id: _builtins.str
@@ -370,6 +385,10 @@ class Execution(_message.Message):
     """W3C traceparent of the execution's own trace. Absent: tracing is off."""
     revision: _builtins.int
     """The ledger revision of its last change."""
+    compensates_execution_audit_id: _builtins.str
+    """The audit id of the execution that this one has compensated. Absent: it has compensated none."""
+    compensated_by_execution_audit_id: _builtins.str
+    """The audit id of the execution that has compensated this one. Absent: none has."""
     @_builtins.property
     def state(self) -> _mutation_pb2.StateRef:
         """What is changed."""
@@ -424,10 +443,12 @@ class Execution(_message.Message):
         resolved_by: _builtins.str = ...,
         traceparent: _builtins.str = ...,
         revision: _builtins.int = ...,
+        compensates_execution_audit_id: _builtins.str = ...,
+        compensated_by_execution_audit_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_current_version", b"_current_version", "_expected_version", b"_expected_version", "applied", b"applied", "current_version", b"current_version", "duration", b"duration", "error", b"error", "expected_version", b"expected_version", "finish_time", b"finish_time", "lease_expire_time", b"lease_expire_time", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_current_version", b"_current_version", "_expected_version", b"_expected_version", "applied", b"applied", "attempts", b"attempts", "current_version", b"current_version", "duration", b"duration", "error", b"error", "execution_audit_id", b"execution_audit_id", "expected_version", b"expected_version", "fencing_token", b"fencing_token", "finish_time", b"finish_time", "id", b"id", "lease_expire_time", b"lease_expire_time", "mutation_request_id", b"mutation_request_id", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "resolution", b"resolution", "resolved_by", b"resolved_by", "revision", b"revision", "start_time", b"start_time", "started_by", b"started_by", "state", b"state", "status", b"status", "tenant", b"tenant", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_current_version", b"_current_version", "_expected_version", b"_expected_version", "applied", b"applied", "attempts", b"attempts", "compensated_by_execution_audit_id", b"compensated_by_execution_audit_id", "compensates_execution_audit_id", b"compensates_execution_audit_id", "current_version", b"current_version", "duration", b"duration", "error", b"error", "execution_audit_id", b"execution_audit_id", "expected_version", b"expected_version", "fencing_token", b"fencing_token", "finish_time", b"finish_time", "id", b"id", "lease_expire_time", b"lease_expire_time", "mutation_request_id", b"mutation_request_id", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "resolution", b"resolution", "resolved_by", b"resolved_by", "revision", b"revision", "start_time", b"start_time", "started_by", b"started_by", "state", b"state", "status", b"status", "tenant", b"tenant", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__current_version: _TypeAlias = _typing.Literal["current_version"]  # noqa: Y015
     _WhichOneofArgType__current_version: _TypeAlias = _typing.Literal["_current_version", b"_current_version"]  # noqa: Y015

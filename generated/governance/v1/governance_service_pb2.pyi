@@ -43,6 +43,8 @@ class _LinkKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LinkKind.Val
     """It belongs to the undertaking `id`: its context's correlation_id."""
     LINK_KIND_CAUSATION: _LinkKind.ValueType  # 4
     """It was caused by `id`: its context's causation_id."""
+    LINK_KIND_COMPENSATES: _LinkKind.ValueType  # 5
+    """It takes back, or puts right, the request `id`, or was to."""
     LINK_KIND_MEMBER_OF: _LinkKind.ValueType  # 6
     """It belongs to the batch `id`."""
 
@@ -59,6 +61,8 @@ LINK_KIND_CORRELATION: LinkKind.ValueType  # 3
 """It belongs to the undertaking `id`: its context's correlation_id."""
 LINK_KIND_CAUSATION: LinkKind.ValueType  # 4
 """It was caused by `id`: its context's causation_id."""
+LINK_KIND_COMPENSATES: LinkKind.ValueType  # 5
+"""It takes back, or puts right, the request `id`, or was to."""
 LINK_KIND_MEMBER_OF: LinkKind.ValueType  # 6
 """It belongs to the batch `id`."""
 Global___LinkKind: _TypeAlias = LinkKind  # noqa: Y015
@@ -1439,6 +1443,212 @@ class ResolveExecutionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveExecutionResponse: _TypeAlias = ResolveExecutionResponse  # noqa: Y015
+
+@_typing.final
+class CompensateRequest(_message.Message):
+    """Asks for a compensation. Tenant, state, intent, environment, service, region and correlation_id are
+    the original's.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    STALE_STRATEGY_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    EXECUTION_MODE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    MUTATION_TYPE_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, chosen by the caller. Required."""
+    id: _builtins.str
+    """The request to compensate, the original. Required."""
+    etag: _builtins.str
+    """The original's etag that was seen. Absent: whatever the original has become."""
+    kind: _mutation_pb2.CompensationKind.ValueType
+    """How. Required."""
+    trigger: _mutation_pb2.CompensationTrigger.ValueType
+    """What for. BATCH_FAILURE is refused: batches say it themselves. Absent: OPERATOR."""
+    justification: _builtins.str
+    """Why, for the approvers. Absent: none."""
+    stale_strategy: _mutation_pb2.StaleStrategy.ValueType
+    """What to do when the state has moved on since `expected_version`. Absent: REJECT_STALE."""
+    execution_mode: _request_pb2.ExecutionMode.ValueType
+    """Who starts the execution. Absent: AUTOMATIC."""
+    mutation_type: _builtins.str
+    """The kind of the corrective change. Absent: the original's. Unset for ROLLBACK."""
+    expected_version: _builtins.str
+    """The version of the state that the corrective change was made for. Absent: the one that the
+    original has led to. Unset for ROLLBACK, which is always made for that one.
+    """
+    @_builtins.property
+    def reason(self) -> _mutation_pb2.Reason:
+        """Why, for programs. `code` is required."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the compensation expires unless it is claimed before. Absent: the server's default lifetime.
+        A rollback expires no later than its undo token.
+        """
+
+    @_builtins.property
+    def payload(self) -> _mutation_pb2.Payload:
+        """The argument of the corrective change. Required for FORWARD, unset for ROLLBACK."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        kind: _mutation_pb2.CompensationKind.ValueType = ...,
+        trigger: _mutation_pb2.CompensationTrigger.ValueType = ...,
+        reason: _mutation_pb2.Reason | None = ...,
+        justification: _builtins.str = ...,
+        stale_strategy: _mutation_pb2.StaleStrategy.ValueType = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        execution_mode: _request_pb2.ExecutionMode.ValueType = ...,
+        payload: _mutation_pb2.Payload | None = ...,
+        mutation_type: _builtins.str = ...,
+        expected_version: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "expire_time", b"expire_time", "payload", b"payload", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "etag", b"etag", "execution_mode", b"execution_mode", "expected_version", b"expected_version", "expire_time", b"expire_time", "id", b"id", "justification", b"justification", "kind", b"kind", "mutation_type", b"mutation_type", "payload", b"payload", "reason", b"reason", "request_id", b"request_id", "stale_strategy", b"stale_strategy", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___CompensateRequest: _TypeAlias = CompensateRequest  # noqa: Y015
+
+@_typing.final
+class CompensateResponse(_message.Message):
+    """What was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The ledger revision of its submission."""
+    @_builtins.property
+    def request(self) -> _request_pb2.MutationRequest:
+        """The compensation."""
+
+    def __init__(
+        self,
+        *,
+        request: _request_pb2.MutationRequest | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompensateResponse: _TypeAlias = CompensateResponse  # noqa: Y015
+
+@_typing.final
+class TraceRequestRequest(_message.Message):
+    """Reads what hangs together with a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REQUESTS_MAX_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Where to begin. Required."""
+    requests_max: _builtins.int
+    """At most this many requests, up to 200. Absent: 50."""
+    min_revision: _builtins.int
+    """Answer only from a ledger at this revision or later. Absent: any."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        requests_max: _builtins.int = ...,
+        min_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "min_revision", b"min_revision", "requests_max", b"requests_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceRequestRequest: _TypeAlias = TraceRequestRequest  # noqa: Y015
+
+@_typing.final
+class RequestLink(_message.Message):
+    """RequestLink is one link between two requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    FROM_ID_FIELD_NUMBER: _builtins.int
+    TO_ID_FIELD_NUMBER: _builtins.int
+    kind: Global___LinkKind.ValueType
+    """How `from` is linked: it depends on, replaced, was caused by, or compensates `to`."""
+    from_id: _builtins.str
+    """The later of the two."""
+    to_id: _builtins.str
+    """The one that it names."""
+    def __init__(
+        self,
+        *,
+        kind: Global___LinkKind.ValueType = ...,
+        from_id: _builtins.str = ...,
+        to_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_id", b"from_id", "kind", b"kind", "to_id", b"to_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestLink: _TypeAlias = RequestLink  # noqa: Y015
+
+@_typing.final
+class TraceRequestResponse(_message.Message):
+    """What hangs together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """True: there is more, which the bound left out."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[_request_pb2.MutationRequest]:
+        """The request that was asked for, then its neighbours, then theirs; without payload data."""
+
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestLink]:
+        """Every link among them of kind DEPENDS_ON, SUPERSEDES, CAUSATION or COMPENSATES."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[_request_pb2.MutationRequest] | None = ...,
+        links: _abc.Iterable[Global___RequestLink] | None = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["links", b"links", "requests", b"requests", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceRequestResponse: _TypeAlias = TraceRequestResponse  # noqa: Y015
 
 @_typing.final
 class GetExecutionRequest(_message.Message):

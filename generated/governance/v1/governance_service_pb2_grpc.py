@@ -111,6 +111,16 @@ class GovernanceServiceStub:
                 request_serializer=governance_dot_v1_dot_governance__service__pb2.ResolveExecutionRequest.SerializeToString,
                 response_deserializer=governance_dot_v1_dot_governance__service__pb2.ResolveExecutionResponse.FromString,
                 _registered_method=True)
+        self.Compensate = channel.unary_unary(
+                '/governance.v1.GovernanceService/Compensate',
+                request_serializer=governance_dot_v1_dot_governance__service__pb2.CompensateRequest.SerializeToString,
+                response_deserializer=governance_dot_v1_dot_governance__service__pb2.CompensateResponse.FromString,
+                _registered_method=True)
+        self.TraceRequest = channel.unary_unary(
+                '/governance.v1.GovernanceService/TraceRequest',
+                request_serializer=governance_dot_v1_dot_governance__service__pb2.TraceRequestRequest.SerializeToString,
+                response_deserializer=governance_dot_v1_dot_governance__service__pb2.TraceRequestResponse.FromString,
+                _registered_method=True)
         self.GetExecution = channel.unary_unary(
                 '/governance.v1.GovernanceService/GetExecution',
                 request_serializer=governance_dot_v1_dot_governance__service__pb2.GetExecutionRequest.SerializeToString,
@@ -268,6 +278,23 @@ class GovernanceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Compensate(self, request, context):
+        """Asks for a request that takes back, or puts right, what an EXECUTED one has done. It goes the whole
+        way: policy, its own approval, the version of the state as it is now, execution. On return it is
+        as durable as a submission. Retry with the same request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TraceRequest(self, request, context):
+        """Reads everything that came of a request, and all that it came of, as far as requests are linked.
+        Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetExecution(self, request, context):
         """Reads one execution. Safe to retry.
         """
@@ -392,6 +419,16 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     servicer.ResolveExecution,
                     request_deserializer=governance_dot_v1_dot_governance__service__pb2.ResolveExecutionRequest.FromString,
                     response_serializer=governance_dot_v1_dot_governance__service__pb2.ResolveExecutionResponse.SerializeToString,
+            ),
+            'Compensate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Compensate,
+                    request_deserializer=governance_dot_v1_dot_governance__service__pb2.CompensateRequest.FromString,
+                    response_serializer=governance_dot_v1_dot_governance__service__pb2.CompensateResponse.SerializeToString,
+            ),
+            'TraceRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.TraceRequest,
+                    request_deserializer=governance_dot_v1_dot_governance__service__pb2.TraceRequestRequest.FromString,
+                    response_serializer=governance_dot_v1_dot_governance__service__pb2.TraceRequestResponse.SerializeToString,
             ),
             'GetExecution': grpc.unary_unary_rpc_method_handler(
                     servicer.GetExecution,
@@ -814,6 +851,60 @@ class GovernanceService:
             '/governance.v1.GovernanceService/ResolveExecution',
             governance_dot_v1_dot_governance__service__pb2.ResolveExecutionRequest.SerializeToString,
             governance_dot_v1_dot_governance__service__pb2.ResolveExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Compensate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/governance.v1.GovernanceService/Compensate',
+            governance_dot_v1_dot_governance__service__pb2.CompensateRequest.SerializeToString,
+            governance_dot_v1_dot_governance__service__pb2.CompensateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TraceRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/governance.v1.GovernanceService/TraceRequest',
+            governance_dot_v1_dot_governance__service__pb2.TraceRequestRequest.SerializeToString,
+            governance_dot_v1_dot_governance__service__pb2.TraceRequestResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -91,6 +91,15 @@ class GovernanceServiceStub:
     """Says what became of an execution that is in doubt. Durable on return. Retry with the same
     request_id.
     """
+    Compensate: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.CompensateRequest, _governance_service_pb2.CompensateResponse]
+    """Asks for a request that takes back, or puts right, what an EXECUTED one has done. It goes the whole
+    way: policy, its own approval, the version of the state as it is now, execution. On return it is
+    as durable as a submission. Retry with the same request_id.
+    """
+    TraceRequest: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.TraceRequestRequest, _governance_service_pb2.TraceRequestResponse]
+    """Reads everything that came of a request, and all that it came of, as far as requests are linked.
+    Safe to retry.
+    """
     GetExecution: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.GetExecutionRequest, _governance_service_pb2.GetExecutionResponse]
     """Reads one execution. Safe to retry."""
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.ListExecutionsRequest, _governance_service_pb2.ListExecutionsResponse]
@@ -174,6 +183,15 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     ResolveExecution: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.ResolveExecutionRequest, _governance_service_pb2.ResolveExecutionResponse]  # type: ignore[assignment]
     """Says what became of an execution that is in doubt. Durable on return. Retry with the same
     request_id.
+    """
+    Compensate: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.CompensateRequest, _governance_service_pb2.CompensateResponse]  # type: ignore[assignment]
+    """Asks for a request that takes back, or puts right, what an EXECUTED one has done. It goes the whole
+    way: policy, its own approval, the version of the state as it is now, execution. On return it is
+    as durable as a submission. Retry with the same request_id.
+    """
+    TraceRequest: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.TraceRequestRequest, _governance_service_pb2.TraceRequestResponse]  # type: ignore[assignment]
+    """Reads everything that came of a request, and all that it came of, as far as requests are linked.
+    Safe to retry.
     """
     GetExecution: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.GetExecutionRequest, _governance_service_pb2.GetExecutionResponse]  # type: ignore[assignment]
     """Reads one execution. Safe to retry."""
@@ -339,6 +357,27 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_governance_service_pb2.ResolveExecutionResponse, _abc.Awaitable[_governance_service_pb2.ResolveExecutionResponse]]:
         """Says what became of an execution that is in doubt. Durable on return. Retry with the same
         request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def Compensate(
+        self,
+        request: _governance_service_pb2.CompensateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_service_pb2.CompensateResponse, _abc.Awaitable[_governance_service_pb2.CompensateResponse]]:
+        """Asks for a request that takes back, or puts right, what an EXECUTED one has done. It goes the whole
+        way: policy, its own approval, the version of the state as it is now, execution. On return it is
+        as durable as a submission. Retry with the same request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def TraceRequest(
+        self,
+        request: _governance_service_pb2.TraceRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_service_pb2.TraceRequestResponse, _abc.Awaitable[_governance_service_pb2.TraceRequestResponse]]:
+        """Reads everything that came of a request, and all that it came of, as far as requests are linked.
+        Safe to retry.
         """
 
     @_abc_1.abstractmethod

@@ -27,7 +27,7 @@ from governance.v1 import execution_pb2 as governance_dot_v1_dot_execution__pb2
 from governance.v1 import mutation_pb2 as governance_dot_v1_dot_mutation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#governance/v1/mutation_engine.proto\x12\rgovernance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dgovernance/v1/execution.proto\x1a\x1cgovernance/v1/mutation.proto\"2\n\x16GetCapabilitiesRequest\x12\x18\n\x10\x63ontract_version\x18\x01 \x01(\t\"f\n\x0cMutationType\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\rreversibility\x18\x02 \x01(\x0e\x32\x1c.governance.v1.Reversibility\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"\x90\x02\n\x17GetCapabilitiesResponse\x12\x18\n\x10\x63ontract_version\x18\x01 \x01(\t\x12\x33\n\x0emutation_types\x18\x02 \x03(\x0b\x32\x1b.governance.v1.MutationType\x12\x19\n\x11payload_bytes_max\x18\x03 \x01(\x04\x12\x14\n\x0c\x65xactly_once\x18\x04 \x01(\x08\x12\x19\n\x11\x63ompare_and_apply\x18\x05 \x01(\x08\x12\x33\n\x10\x64\x65\x64upe_retention\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nlineage_id\x18\x07 \x01(\t\x12\x11\n\thost_name\x18\x08 \x01(\t\"I\n\x0fGetStateRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0b\x32\x17.governance.v1.StateRef\"3\n\x10GetStateResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x65xists\x18\x02 \x01(\x08\"t\n\x17ValidateMutationRequest\x12.\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1d.governance.v1.RuntimeContext\x12)\n\x08mutation\x18\x02 \x01(\x0b\x32\x17.governance.v1.Mutation\"*\n\tViolation\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x9e\x01\n\x18ValidateMutationResponse\x12,\n\nviolations\x18\x01 \x03(\x0b\x32\x18.governance.v1.Violation\x12&\n\x07preview\x18\x02 \x03(\x0b\x32\x15.governance.v1.Change\x12\x17\n\x0f\x63urrent_version\x18\x03 \x01(\t\x12\x13\n\x0bplan_digest\x18\x04 \x01(\x0c\"\x9c\x02\n\x14\x41pplyMutationRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x04\x12\x16\n\x0erequest_digest\x18\x03 \x01(\x0c\x12\x1b\n\x13mutation_request_id\x18\x04 \x01(\t\x12\x18\n\x10request_audit_id\x18\x05 \x01(\t\x12\x1a\n\x12\x65xecution_audit_id\x18\x06 \x01(\t\x12.\n\x07\x63ontext\x18\x07 \x01(\x0b\x32\x1d.governance.v1.RuntimeContext\x12)\n\x08mutation\x18\x08 \x01(\x0b\x32\x17.governance.v1.Mutation\x12\x11\n\tapprovers\x18\t \x03(\t\"\xc6\x01\n\x15\x41pplyMutationResponse\x12)\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.governance.v1.AppliedH\x00\x12)\n\x07refused\x18\x02 \x01(\x0b\x32\x16.governance.v1.RefusedH\x00\x12:\n\x10version_mismatch\x18\x03 \x01(\x0b\x32\x1e.governance.v1.VersionMismatchH\x00\x12\x10\n\x08replayed\x18\x04 \x01(\x08\x42\t\n\x07outcome\"S\n\x15LookupMutationRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x04\x12\r\n\x05\x66\x65nce\x18\x03 \x01(\x08\"\x19\n\x07NotSeen\x12\x0e\n\x06\x66\x65nced\x18\x01 \x01(\x08\"\x9f\x01\n\x16LookupMutationResponse\x12\x37\n\x07outcome\x18\x01 \x01(\x0b\x32$.governance.v1.ApplyMutationResponseH\x00\x12*\n\x08not_seen\x18\x02 \x01(\x0b\x32\x16.governance.v1.NotSeenH\x00\x12\x16\n\x0erequest_digest\x18\x03 \x01(\x0c\x42\x08\n\x06result2\xdf\x03\n\x0eMutationEngine\x12`\n\x0fGetCapabilities\x12%.governance.v1.GetCapabilitiesRequest\x1a&.governance.v1.GetCapabilitiesResponse\x12K\n\x08GetState\x12\x1e.governance.v1.GetStateRequest\x1a\x1f.governance.v1.GetStateResponse\x12\x63\n\x10ValidateMutation\x12&.governance.v1.ValidateMutationRequest\x1a\'.governance.v1.ValidateMutationResponse\x12Z\n\rApplyMutation\x12#.governance.v1.ApplyMutationRequest\x1a$.governance.v1.ApplyMutationResponse\x12]\n\x0eLookupMutation\x12$.governance.v1.LookupMutationRequest\x1a%.governance.v1.LookupMutationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#governance/v1/mutation_engine.proto\x12\rgovernance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dgovernance/v1/execution.proto\x1a\x1cgovernance/v1/mutation.proto\"2\n\x16GetCapabilitiesRequest\x12\x18\n\x10\x63ontract_version\x18\x01 \x01(\t\"f\n\x0cMutationType\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\rreversibility\x18\x02 \x01(\x0e\x32\x1c.governance.v1.Reversibility\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"\xd5\x02\n\x17GetCapabilitiesResponse\x12\x18\n\x10\x63ontract_version\x18\x01 \x01(\t\x12\x33\n\x0emutation_types\x18\x02 \x03(\x0b\x32\x1b.governance.v1.MutationType\x12\x19\n\x11payload_bytes_max\x18\x03 \x01(\x04\x12\x14\n\x0c\x65xactly_once\x18\x04 \x01(\x08\x12\x19\n\x11\x63ompare_and_apply\x18\x05 \x01(\x08\x12\x33\n\x10\x64\x65\x64upe_retention\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nlineage_id\x18\x07 \x01(\t\x12\x11\n\thost_name\x18\x08 \x01(\t\x12\x10\n\x08rollback\x18\t \x01(\x08\x12\x31\n\x0eundo_retention\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"I\n\x0fGetStateRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0b\x32\x17.governance.v1.StateRef\"3\n\x10GetStateResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x65xists\x18\x02 \x01(\x08\"\xa7\x01\n\x17ValidateMutationRequest\x12.\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1d.governance.v1.RuntimeContext\x12)\n\x08mutation\x18\x02 \x01(\x0b\x32\x17.governance.v1.Mutation\x12\x31\n\x0c\x63ompensation\x18\x03 \x01(\x0b\x32\x1b.governance.v1.Compensation\"*\n\tViolation\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x9e\x01\n\x18ValidateMutationResponse\x12,\n\nviolations\x18\x01 \x03(\x0b\x32\x18.governance.v1.Violation\x12&\n\x07preview\x18\x02 \x03(\x0b\x32\x15.governance.v1.Change\x12\x17\n\x0f\x63urrent_version\x18\x03 \x01(\t\x12\x13\n\x0bplan_digest\x18\x04 \x01(\x0c\"\xcf\x02\n\x14\x41pplyMutationRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x04\x12\x16\n\x0erequest_digest\x18\x03 \x01(\x0c\x12\x1b\n\x13mutation_request_id\x18\x04 \x01(\t\x12\x18\n\x10request_audit_id\x18\x05 \x01(\t\x12\x1a\n\x12\x65xecution_audit_id\x18\x06 \x01(\t\x12.\n\x07\x63ontext\x18\x07 \x01(\x0b\x32\x1d.governance.v1.RuntimeContext\x12)\n\x08mutation\x18\x08 \x01(\x0b\x32\x17.governance.v1.Mutation\x12\x11\n\tapprovers\x18\t \x03(\t\x12\x31\n\x0c\x63ompensation\x18\n \x01(\x0b\x32\x1b.governance.v1.Compensation\"\xc6\x01\n\x15\x41pplyMutationResponse\x12)\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.governance.v1.AppliedH\x00\x12)\n\x07refused\x18\x02 \x01(\x0b\x32\x16.governance.v1.RefusedH\x00\x12:\n\x10version_mismatch\x18\x03 \x01(\x0b\x32\x1e.governance.v1.VersionMismatchH\x00\x12\x10\n\x08replayed\x18\x04 \x01(\x08\x42\t\n\x07outcome\"S\n\x15LookupMutationRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x04\x12\r\n\x05\x66\x65nce\x18\x03 \x01(\x08\"\x19\n\x07NotSeen\x12\x0e\n\x06\x66\x65nced\x18\x01 \x01(\x08\"\x9f\x01\n\x16LookupMutationResponse\x12\x37\n\x07outcome\x18\x01 \x01(\x0b\x32$.governance.v1.ApplyMutationResponseH\x00\x12*\n\x08not_seen\x18\x02 \x01(\x0b\x32\x16.governance.v1.NotSeenH\x00\x12\x16\n\x0erequest_digest\x18\x03 \x01(\x0c\x42\x08\n\x06result2\xdf\x03\n\x0eMutationEngine\x12`\n\x0fGetCapabilities\x12%.governance.v1.GetCapabilitiesRequest\x1a&.governance.v1.GetCapabilitiesResponse\x12K\n\x08GetState\x12\x1e.governance.v1.GetStateRequest\x1a\x1f.governance.v1.GetStateResponse\x12\x63\n\x10ValidateMutation\x12&.governance.v1.ValidateMutationRequest\x1a\'.governance.v1.ValidateMutationResponse\x12Z\n\rApplyMutation\x12#.governance.v1.ApplyMutationRequest\x1a$.governance.v1.ApplyMutationResponse\x12]\n\x0eLookupMutation\x12$.governance.v1.LookupMutationRequest\x1a%.governance.v1.LookupMutationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,27 +39,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MUTATIONTYPE']._serialized_start=199
   _globals['_MUTATIONTYPE']._serialized_end=301
   _globals['_GETCAPABILITIESRESPONSE']._serialized_start=304
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=576
-  _globals['_GETSTATEREQUEST']._serialized_start=578
-  _globals['_GETSTATEREQUEST']._serialized_end=651
-  _globals['_GETSTATERESPONSE']._serialized_start=653
-  _globals['_GETSTATERESPONSE']._serialized_end=704
-  _globals['_VALIDATEMUTATIONREQUEST']._serialized_start=706
-  _globals['_VALIDATEMUTATIONREQUEST']._serialized_end=822
-  _globals['_VIOLATION']._serialized_start=824
-  _globals['_VIOLATION']._serialized_end=866
-  _globals['_VALIDATEMUTATIONRESPONSE']._serialized_start=869
-  _globals['_VALIDATEMUTATIONRESPONSE']._serialized_end=1027
-  _globals['_APPLYMUTATIONREQUEST']._serialized_start=1030
-  _globals['_APPLYMUTATIONREQUEST']._serialized_end=1314
-  _globals['_APPLYMUTATIONRESPONSE']._serialized_start=1317
-  _globals['_APPLYMUTATIONRESPONSE']._serialized_end=1515
-  _globals['_LOOKUPMUTATIONREQUEST']._serialized_start=1517
-  _globals['_LOOKUPMUTATIONREQUEST']._serialized_end=1600
-  _globals['_NOTSEEN']._serialized_start=1602
-  _globals['_NOTSEEN']._serialized_end=1627
-  _globals['_LOOKUPMUTATIONRESPONSE']._serialized_start=1630
-  _globals['_LOOKUPMUTATIONRESPONSE']._serialized_end=1789
-  _globals['_MUTATIONENGINE']._serialized_start=1792
-  _globals['_MUTATIONENGINE']._serialized_end=2271
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=645
+  _globals['_GETSTATEREQUEST']._serialized_start=647
+  _globals['_GETSTATEREQUEST']._serialized_end=720
+  _globals['_GETSTATERESPONSE']._serialized_start=722
+  _globals['_GETSTATERESPONSE']._serialized_end=773
+  _globals['_VALIDATEMUTATIONREQUEST']._serialized_start=776
+  _globals['_VALIDATEMUTATIONREQUEST']._serialized_end=943
+  _globals['_VIOLATION']._serialized_start=945
+  _globals['_VIOLATION']._serialized_end=987
+  _globals['_VALIDATEMUTATIONRESPONSE']._serialized_start=990
+  _globals['_VALIDATEMUTATIONRESPONSE']._serialized_end=1148
+  _globals['_APPLYMUTATIONREQUEST']._serialized_start=1151
+  _globals['_APPLYMUTATIONREQUEST']._serialized_end=1486
+  _globals['_APPLYMUTATIONRESPONSE']._serialized_start=1489
+  _globals['_APPLYMUTATIONRESPONSE']._serialized_end=1687
+  _globals['_LOOKUPMUTATIONREQUEST']._serialized_start=1689
+  _globals['_LOOKUPMUTATIONREQUEST']._serialized_end=1772
+  _globals['_NOTSEEN']._serialized_start=1774
+  _globals['_NOTSEEN']._serialized_end=1799
+  _globals['_LOOKUPMUTATIONRESPONSE']._serialized_start=1802
+  _globals['_LOOKUPMUTATIONRESPONSE']._serialized_end=1961
+  _globals['_MUTATIONENGINE']._serialized_start=1964
+  _globals['_MUTATIONENGINE']._serialized_end=2443
 # @@protoc_insertion_point(module_scope)

@@ -87,6 +87,8 @@ class GetCapabilitiesResponse(_message.Message):
     DEDUPE_RETENTION_FIELD_NUMBER: _builtins.int
     LINEAGE_ID_FIELD_NUMBER: _builtins.int
     HOST_NAME_FIELD_NUMBER: _builtins.int
+    ROLLBACK_FIELD_NUMBER: _builtins.int
+    UNDO_RETENTION_FIELD_NUMBER: _builtins.int
     contract_version: _builtins.str
     """The contract version the host speaks; the sidecar refuses to execute on another one."""
     payload_bytes_max: _builtins.int
@@ -102,6 +104,8 @@ class GetCapabilitiesResponse(_message.Message):
     """
     host_name: _builtins.str
     """A name for logs and people."""
+    rollback: _builtins.bool
+    """Whether orders with a compensation of kind ROLLBACK are understood. Absent: none is sent."""
     @_builtins.property
     def mutation_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___MutationType]:
         """Every kind of change the host makes. Empty: the host does not say and decides per call."""
@@ -109,6 +113,12 @@ class GetCapabilitiesResponse(_message.Message):
     @_builtins.property
     def dedupe_retention(self) -> _duration_pb2.Duration:
         """How long outcomes are remembered. Absent: for ever."""
+
+    @_builtins.property
+    def undo_retention(self) -> _duration_pb2.Duration:
+        """How long a change can be taken back after it was applied, where Applied says nothing else.
+        Absent: for ever.
+        """
 
     def __init__(
         self,
@@ -121,10 +131,12 @@ class GetCapabilitiesResponse(_message.Message):
         dedupe_retention: _duration_pb2.Duration | None = ...,
         lineage_id: _builtins.str = ...,
         host_name: _builtins.str = ...,
+        rollback: _builtins.bool = ...,
+        undo_retention: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dedupe_retention", b"dedupe_retention"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dedupe_retention", b"dedupe_retention", "undo_retention", b"undo_retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compare_and_apply", b"compare_and_apply", "contract_version", b"contract_version", "dedupe_retention", b"dedupe_retention", "exactly_once", b"exactly_once", "host_name", b"host_name", "lineage_id", b"lineage_id", "mutation_types", b"mutation_types", "payload_bytes_max", b"payload_bytes_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compare_and_apply", b"compare_and_apply", "contract_version", b"contract_version", "dedupe_retention", b"dedupe_retention", "exactly_once", b"exactly_once", "host_name", b"host_name", "lineage_id", b"lineage_id", "mutation_types", b"mutation_types", "payload_bytes_max", b"payload_bytes_max", "rollback", b"rollback", "undo_retention", b"undo_retention"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -192,6 +204,7 @@ class ValidateMutationRequest(_message.Message):
 
     CONTEXT_FIELD_NUMBER: _builtins.int
     MUTATION_FIELD_NUMBER: _builtins.int
+    COMPENSATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def context(self) -> _mutation_pb2.RuntimeContext:
         """As in the request. `mutation.expected_version` is informative here."""
@@ -200,15 +213,20 @@ class ValidateMutationRequest(_message.Message):
     def mutation(self) -> _mutation_pb2.Mutation:
         """The change."""
 
+    @_builtins.property
+    def compensation(self) -> _mutation_pb2.Compensation:
+        """What it takes back or puts right. Absent: nothing."""
+
     def __init__(
         self,
         *,
         context: _mutation_pb2.RuntimeContext | None = ...,
         mutation: _mutation_pb2.Mutation | None = ...,
+        compensation: _mutation_pb2.Compensation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "mutation", b"mutation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compensation", b"compensation", "context", b"context", "mutation", b"mutation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "mutation", b"mutation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compensation", b"compensation", "context", b"context", "mutation", b"mutation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -293,6 +311,7 @@ class ApplyMutationRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     MUTATION_FIELD_NUMBER: _builtins.int
     APPROVERS_FIELD_NUMBER: _builtins.int
+    COMPENSATION_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """The idempotency key. Required."""
     fencing_token: _builtins.int
@@ -319,6 +338,10 @@ class ApplyMutationRequest(_message.Message):
     def approvers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who approved, in the order of their votes. Empty: policy did."""
 
+    @_builtins.property
+    def compensation(self) -> _mutation_pb2.Compensation:
+        """What it takes back or puts right. Absent: nothing."""
+
     def __init__(
         self,
         *,
@@ -331,10 +354,11 @@ class ApplyMutationRequest(_message.Message):
         context: _mutation_pb2.RuntimeContext | None = ...,
         mutation: _mutation_pb2.Mutation | None = ...,
         approvers: _abc.Iterable[_builtins.str] | None = ...,
+        compensation: _mutation_pb2.Compensation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "mutation", b"mutation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compensation", b"compensation", "context", b"context", "mutation", b"mutation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvers", b"approvers", "context", b"context", "execution_audit_id", b"execution_audit_id", "execution_id", b"execution_id", "fencing_token", b"fencing_token", "mutation", b"mutation", "mutation_request_id", b"mutation_request_id", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvers", b"approvers", "compensation", b"compensation", "context", b"context", "execution_audit_id", b"execution_audit_id", "execution_id", b"execution_id", "fencing_token", b"fencing_token", "mutation", b"mutation", "mutation_request_id", b"mutation_request_id", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

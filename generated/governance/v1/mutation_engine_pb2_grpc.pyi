@@ -38,6 +38,17 @@ class MutationEngineStub:
     5. with `compare_and_apply`, ApplyMutation compares the expected version in the same transaction
        and answers `version_mismatch` without any effect.
 
+    A host that announces `rollback` also takes changes back. A rollback is an order like any other,
+    under an execution id and a digest of its own, and every promise holds for it. It has the type and
+    the state of the original, no payload, and `compensation` with kind ROLLBACK. The host restores
+    what was there before the execution that `compensation` names, and answers `applied`, with an
+    undo token for the rollback itself, or `version_mismatch`, or `refused` with one of these codes:
+
+      UNDO_EXPIRED       what it takes is no longer kept;
+      NOT_REVERSIBLE     changes of this type, or this one change, cannot be taken back;
+      UNKNOWN_EXECUTION  no execution of this id was applied, or not to this state, or the token is
+                         not the one that was given for it.
+
     An error status counts as "known, not applied" only with an ErrorInfo of domain "governor";
     anything else leaves the outcome in doubt.
     """
@@ -74,6 +85,17 @@ class MutationEngineAsyncStub(MutationEngineStub):
     5. with `compare_and_apply`, ApplyMutation compares the expected version in the same transaction
        and answers `version_mismatch` without any effect.
 
+    A host that announces `rollback` also takes changes back. A rollback is an order like any other,
+    under an execution id and a digest of its own, and every promise holds for it. It has the type and
+    the state of the original, no payload, and `compensation` with kind ROLLBACK. The host restores
+    what was there before the execution that `compensation` names, and answers `applied`, with an
+    undo token for the rollback itself, or `version_mismatch`, or `refused` with one of these codes:
+
+      UNDO_EXPIRED       what it takes is no longer kept;
+      NOT_REVERSIBLE     changes of this type, or this one change, cannot be taken back;
+      UNKNOWN_EXECUTION  no execution of this id was applied, or not to this state, or the token is
+                         not the one that was given for it.
+
     An error status counts as "known, not applied" only with an ErrorInfo of domain "governor";
     anything else leaves the outcome in doubt.
     """
@@ -105,6 +127,17 @@ class MutationEngineServicer(metaclass=_abc_1.ABCMeta):
     4. LookupMutation with `fence` atomically makes an unseen execution impossible for ever;
     5. with `compare_and_apply`, ApplyMutation compares the expected version in the same transaction
        and answers `version_mismatch` without any effect.
+
+    A host that announces `rollback` also takes changes back. A rollback is an order like any other,
+    under an execution id and a digest of its own, and every promise holds for it. It has the type and
+    the state of the original, no payload, and `compensation` with kind ROLLBACK. The host restores
+    what was there before the execution that `compensation` names, and answers `applied`, with an
+    undo token for the rollback itself, or `version_mismatch`, or `refused` with one of these codes:
+
+      UNDO_EXPIRED       what it takes is no longer kept;
+      NOT_REVERSIBLE     changes of this type, or this one change, cannot be taken back;
+      UNKNOWN_EXECUTION  no execution of this id was applied, or not to this state, or the token is
+                         not the one that was given for it.
 
     An error status counts as "known, not applied" only with an ErrorInfo of domain "governor";
     anything else leaves the outcome in doubt.

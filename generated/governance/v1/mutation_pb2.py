@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgovernance/v1/mutation.proto\x12\rgovernance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x08StateRef\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"Q\n\x07Payload\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"\xd3\x01\n\x08Mutation\x12\x0c\n\x04type\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0b\x32\x17.governance.v1.StateRef\x12\'\n\x07payload\x18\x03 \x01(\x0b\x32\x16.governance.v1.Payload\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x34\n\x0estale_strategy\x18\x05 \x01(\x0e\x32\x1c.governance.v1.StaleStrategyB\x13\n\x11_expected_version\"\xa4\x01\n\x06Intent\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12!\n\x04risk\x18\x02 \x01(\x0e\x32\x13.governance.v1.Risk\x12\x33\n\rreversibility\x18\x03 \x01(\x0e\x32\x1c.governance.v1.Reversibility\x12\x30\n\x0c\x62last_radius\x18\x04 \x01(\x0e\x32\x1a.governance.v1.BlastRadius\"\x93\x01\n\x0eRuntimeContext\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x06 \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x07 \x01(\t\"J\n\x08\x45vidence\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\xa1\x01\n\x06Reason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x35\n\x08metadata\x18\x03 \x03(\x0b\x32#.governance.v1.Reason.MetadataEntry\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\\\n\x05\x41\x63tor\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x0e\n\x06groups\x18\x03 \x03(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xa6\x01\n\rStaleStrategy\x12\x1e\n\x1aSTALE_STRATEGY_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSTALE_STRATEGY_REJECT_STALE\x10\x01\x12+\n\'STALE_STRATEGY_REQUIRE_RENEWED_APPROVAL\x10\x02\x12\'\n#STALE_STRATEGY_REVALIDATE_ON_LATEST\x10\x03*]\n\x04Risk\x12\x14\n\x10RISK_UNSPECIFIED\x10\x00\x12\x0c\n\x08RISK_LOW\x10\x01\x12\x0f\n\x0bRISK_MEDIUM\x10\x02\x12\r\n\tRISK_HIGH\x10\x03\x12\x11\n\rRISK_CRITICAL\x10\x04*\x8b\x01\n\rReversibility\x12\x1d\n\x19REVERSIBILITY_UNSPECIFIED\x10\x00\x12\x1c\n\x18REVERSIBILITY_REVERSIBLE\x10\x01\x12\x1d\n\x19REVERSIBILITY_COMPENSABLE\x10\x02\x12\x1e\n\x1aREVERSIBILITY_IRREVERSIBLE\x10\x03*\x90\x01\n\x0b\x42lastRadius\x12\x1c\n\x18\x42LAST_RADIUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42LAST_RADIUS_SINGLE\x10\x01\x12\x18\n\x14\x42LAST_RADIUS_SERVICE\x10\x02\x12\x17\n\x13\x42LAST_RADIUS_REGION\x10\x03\x12\x17\n\x13\x42LAST_RADIUS_GLOBAL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgovernance/v1/mutation.proto\x12\rgovernance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x08StateRef\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"Q\n\x07Payload\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"\xd3\x01\n\x08Mutation\x12\x0c\n\x04type\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0b\x32\x17.governance.v1.StateRef\x12\'\n\x07payload\x18\x03 \x01(\x0b\x32\x16.governance.v1.Payload\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x34\n\x0estale_strategy\x18\x05 \x01(\x0e\x32\x1c.governance.v1.StaleStrategyB\x13\n\x11_expected_version\"\xe0\x01\n\x0c\x43ompensation\x12\x1b\n\x13mutation_request_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12-\n\x04kind\x18\x03 \x01(\x0e\x32\x1f.governance.v1.CompensationKind\x12\x33\n\x07trigger\x18\x04 \x01(\x0e\x32\".governance.v1.CompensationTrigger\x12\x12\n\nundo_token\x18\x05 \x01(\x0c\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.governance.v1.Reason\"\xa4\x01\n\x06Intent\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12!\n\x04risk\x18\x02 \x01(\x0e\x32\x13.governance.v1.Risk\x12\x33\n\rreversibility\x18\x03 \x01(\x0e\x32\x1c.governance.v1.Reversibility\x12\x30\n\x0c\x62last_radius\x18\x04 \x01(\x0e\x32\x1a.governance.v1.BlastRadius\"\x93\x01\n\x0eRuntimeContext\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x06 \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x07 \x01(\t\"J\n\x08\x45vidence\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\xa1\x01\n\x06Reason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x35\n\x08metadata\x18\x03 \x03(\x0b\x32#.governance.v1.Reason.MetadataEntry\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\\\n\x05\x41\x63tor\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x0e\n\x06groups\x18\x03 \x03(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xa6\x01\n\rStaleStrategy\x12\x1e\n\x1aSTALE_STRATEGY_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSTALE_STRATEGY_REJECT_STALE\x10\x01\x12+\n\'STALE_STRATEGY_REQUIRE_RENEWED_APPROVAL\x10\x02\x12\'\n#STALE_STRATEGY_REVALIDATE_ON_LATEST\x10\x03*t\n\x10\x43ompensationKind\x12!\n\x1d\x43OMPENSATION_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43OMPENSATION_KIND_ROLLBACK\x10\x01\x12\x1d\n\x19\x43OMPENSATION_KIND_FORWARD\x10\x02*\xb1\x01\n\x13\x43ompensationTrigger\x12$\n COMPENSATION_TRIGGER_UNSPECIFIED\x10\x00\x12!\n\x1d\x43OMPENSATION_TRIGGER_OPERATOR\x10\x01\x12&\n\"COMPENSATION_TRIGGER_BATCH_FAILURE\x10\x02\x12)\n%COMPENSATION_TRIGGER_FAILED_EXECUTION\x10\x03*]\n\x04Risk\x12\x14\n\x10RISK_UNSPECIFIED\x10\x00\x12\x0c\n\x08RISK_LOW\x10\x01\x12\x0f\n\x0bRISK_MEDIUM\x10\x02\x12\r\n\tRISK_HIGH\x10\x03\x12\x11\n\rRISK_CRITICAL\x10\x04*\x8b\x01\n\rReversibility\x12\x1d\n\x19REVERSIBILITY_UNSPECIFIED\x10\x00\x12\x1c\n\x18REVERSIBILITY_REVERSIBLE\x10\x01\x12\x1d\n\x19REVERSIBILITY_COMPENSABLE\x10\x02\x12\x1e\n\x1aREVERSIBILITY_IRREVERSIBLE\x10\x03*\x90\x01\n\x0b\x42lastRadius\x12\x1c\n\x18\x42LAST_RADIUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42LAST_RADIUS_SINGLE\x10\x01\x12\x18\n\x14\x42LAST_RADIUS_SERVICE\x10\x02\x12\x17\n\x13\x42LAST_RADIUS_REGION\x10\x03\x12\x17\n\x13\x42LAST_RADIUS_GLOBAL\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,30 +34,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REASON_METADATAENTRY']._loaded_options = None
   _globals['_REASON_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_STALESTRATEGY']._serialized_start=1067
-  _globals['_STALESTRATEGY']._serialized_end=1233
-  _globals['_RISK']._serialized_start=1235
-  _globals['_RISK']._serialized_end=1328
-  _globals['_REVERSIBILITY']._serialized_start=1331
-  _globals['_REVERSIBILITY']._serialized_end=1470
-  _globals['_BLASTRADIUS']._serialized_start=1473
-  _globals['_BLASTRADIUS']._serialized_end=1617
+  _globals['_STALESTRATEGY']._serialized_start=1294
+  _globals['_STALESTRATEGY']._serialized_end=1460
+  _globals['_COMPENSATIONKIND']._serialized_start=1462
+  _globals['_COMPENSATIONKIND']._serialized_end=1578
+  _globals['_COMPENSATIONTRIGGER']._serialized_start=1581
+  _globals['_COMPENSATIONTRIGGER']._serialized_end=1758
+  _globals['_RISK']._serialized_start=1760
+  _globals['_RISK']._serialized_end=1853
+  _globals['_REVERSIBILITY']._serialized_start=1856
+  _globals['_REVERSIBILITY']._serialized_end=1995
+  _globals['_BLASTRADIUS']._serialized_start=1998
+  _globals['_BLASTRADIUS']._serialized_end=2142
   _globals['_STATEREF']._serialized_start=80
   _globals['_STATEREF']._serialized_end=116
   _globals['_PAYLOAD']._serialized_start=118
   _globals['_PAYLOAD']._serialized_end=199
   _globals['_MUTATION']._serialized_start=202
   _globals['_MUTATION']._serialized_end=413
-  _globals['_INTENT']._serialized_start=416
-  _globals['_INTENT']._serialized_end=580
-  _globals['_RUNTIMECONTEXT']._serialized_start=583
-  _globals['_RUNTIMECONTEXT']._serialized_end=730
-  _globals['_EVIDENCE']._serialized_start=732
-  _globals['_EVIDENCE']._serialized_end=806
-  _globals['_REASON']._serialized_start=809
-  _globals['_REASON']._serialized_end=970
-  _globals['_REASON_METADATAENTRY']._serialized_start=923
-  _globals['_REASON_METADATAENTRY']._serialized_end=970
-  _globals['_ACTOR']._serialized_start=972
-  _globals['_ACTOR']._serialized_end=1064
+  _globals['_COMPENSATION']._serialized_start=416
+  _globals['_COMPENSATION']._serialized_end=640
+  _globals['_INTENT']._serialized_start=643
+  _globals['_INTENT']._serialized_end=807
+  _globals['_RUNTIMECONTEXT']._serialized_start=810
+  _globals['_RUNTIMECONTEXT']._serialized_end=957
+  _globals['_EVIDENCE']._serialized_start=959
+  _globals['_EVIDENCE']._serialized_end=1033
+  _globals['_REASON']._serialized_start=1036
+  _globals['_REASON']._serialized_end=1197
+  _globals['_REASON_METADATAENTRY']._serialized_start=1150
+  _globals['_REASON_METADATAENTRY']._serialized_end=1197
+  _globals['_ACTOR']._serialized_start=1199
+  _globals['_ACTOR']._serialized_end=1291
 # @@protoc_insertion_point(module_scope)

@@ -48,6 +48,58 @@ STALE_STRATEGY_REVALIDATE_ON_LATEST: StaleStrategy.ValueType  # 3
 """Policy and the host's validation run again on the latest version; only a clean answer proceeds."""
 Global___StaleStrategy: _TypeAlias = StaleStrategy  # noqa: Y015
 
+class _CompensationKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CompensationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CompensationKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPENSATION_KIND_UNSPECIFIED: _CompensationKind.ValueType  # 0
+    """In an order: refused. Never in an answer."""
+    COMPENSATION_KIND_ROLLBACK: _CompensationKind.ValueType  # 1
+    """The host restores what was there before."""
+    COMPENSATION_KIND_FORWARD: _CompensationKind.ValueType  # 2
+    """A further change, with a payload of its own, puts it right."""
+
+class CompensationKind(_CompensationKind, metaclass=_CompensationKindEnumTypeWrapper):
+    """CompensationKind says how a change that was applied is made good."""
+
+COMPENSATION_KIND_UNSPECIFIED: CompensationKind.ValueType  # 0
+"""In an order: refused. Never in an answer."""
+COMPENSATION_KIND_ROLLBACK: CompensationKind.ValueType  # 1
+"""The host restores what was there before."""
+COMPENSATION_KIND_FORWARD: CompensationKind.ValueType  # 2
+"""A further change, with a payload of its own, puts it right."""
+Global___CompensationKind: _TypeAlias = CompensationKind  # noqa: Y015
+
+class _CompensationTrigger:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CompensationTriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CompensationTrigger.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPENSATION_TRIGGER_UNSPECIFIED: _CompensationTrigger.ValueType  # 0
+    """Never in an answer."""
+    COMPENSATION_TRIGGER_OPERATOR: _CompensationTrigger.ValueType  # 1
+    """A person asked for it."""
+    COMPENSATION_TRIGGER_BATCH_FAILURE: _CompensationTrigger.ValueType  # 2
+    """Another member of its batch was not executed."""
+    COMPENSATION_TRIGGER_FAILED_EXECUTION: _CompensationTrigger.ValueType  # 3
+    """An execution failed after it had changed something."""
+
+class CompensationTrigger(_CompensationTrigger, metaclass=_CompensationTriggerEnumTypeWrapper):
+    """CompensationTrigger says what a compensation was asked for."""
+
+COMPENSATION_TRIGGER_UNSPECIFIED: CompensationTrigger.ValueType  # 0
+"""Never in an answer."""
+COMPENSATION_TRIGGER_OPERATOR: CompensationTrigger.ValueType  # 1
+"""A person asked for it."""
+COMPENSATION_TRIGGER_BATCH_FAILURE: CompensationTrigger.ValueType  # 2
+"""Another member of its batch was not executed."""
+COMPENSATION_TRIGGER_FAILED_EXECUTION: CompensationTrigger.ValueType  # 3
+"""An execution failed after it had changed something."""
+Global___CompensationTrigger: _TypeAlias = CompensationTrigger  # noqa: Y015
+
 class _Risk:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -235,7 +287,7 @@ class Mutation(_message.Message):
 
     @_builtins.property
     def payload(self) -> Global___Payload:
-        """The argument of the change. Set by the caller; required."""
+        """The argument of the change. Set by the caller; required. Its `data` are empty in a rollback."""
 
     def __init__(
         self,
@@ -255,6 +307,54 @@ class Mutation(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
 
 Global___Mutation: _TypeAlias = Mutation  # noqa: Y015
+
+@_typing.final
+class Compensation(_message.Message):
+    """Compensation makes a mutation one that takes back, or puts right, what an earlier one has done.
+    Covered by the request digest.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    UNDO_TOKEN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    mutation_request_id: _builtins.str
+    """The request that is compensated. Always set."""
+    execution_id: _builtins.str
+    """That request's execution, which the host applied. Always set."""
+    kind: Global___CompensationKind.ValueType
+    """Always set."""
+    trigger: Global___CompensationTrigger.ValueType
+    """Always set."""
+    undo_token: _builtins.bytes
+    """With ROLLBACK, byte for byte as the host gave it in Applied.undo_token of that execution. Absent
+    with FORWARD.
+    """
+    @_builtins.property
+    def reason(self) -> Global___Reason:
+        """Why it was asked for."""
+
+    def __init__(
+        self,
+        *,
+        mutation_request_id: _builtins.str = ...,
+        execution_id: _builtins.str = ...,
+        kind: Global___CompensationKind.ValueType = ...,
+        trigger: Global___CompensationTrigger.ValueType = ...,
+        undo_token: _builtins.bytes = ...,
+        reason: Global___Reason | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "kind", b"kind", "mutation_request_id", b"mutation_request_id", "reason", b"reason", "trigger", b"trigger", "undo_token", b"undo_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Compensation: _TypeAlias = Compensation  # noqa: Y015
 
 @_typing.final
 class Intent(_message.Message):

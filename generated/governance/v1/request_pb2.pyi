@@ -995,6 +995,52 @@ class Approval(_message.Message):
 Global___Approval: _TypeAlias = Approval  # noqa: Y015
 
 @_typing.final
+class CompensatedBy(_message.Message):
+    """CompensatedBy says what has taken a request's change back, or put it right. Set by Governor, in the
+    commit that records that it was applied.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    EXECUTION_AUDIT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    mutation_request_id: _builtins.str
+    """The compensation."""
+    execution_id: _builtins.str
+    """Its execution."""
+    execution_audit_id: _builtins.str
+    """That execution's audit id."""
+    kind: _mutation_pb2.CompensationKind.ValueType
+    """Whether the host restored what was there before, or a further change put it right."""
+    trigger: _mutation_pb2.CompensationTrigger.ValueType
+    """What it was asked for."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When that was recorded."""
+
+    def __init__(
+        self,
+        *,
+        mutation_request_id: _builtins.str = ...,
+        execution_id: _builtins.str = ...,
+        execution_audit_id: _builtins.str = ...,
+        kind: _mutation_pb2.CompensationKind.ValueType = ...,
+        trigger: _mutation_pb2.CompensationTrigger.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_audit_id", b"execution_audit_id", "execution_id", b"execution_id", "kind", b"kind", "mutation_request_id", b"mutation_request_id", "time", b"time", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompensatedBy: _TypeAlias = CompensatedBy  # noqa: Y015
+
+@_typing.final
 class MutationRequest(_message.Message):
     """MutationRequest is the durable record of one change under governance. Callers set nothing in it:
     every field is an answer, taken from SubmitRequest or kept by Governor.
@@ -1052,6 +1098,9 @@ class MutationRequest(_message.Message):
     EXECUTE_BEFORE_FIELD_NUMBER: _builtins.int
     ON_DEPENDENCY_FAILURE_FIELD_NUMBER: _builtins.int
     REVIEW_FIELD_NUMBER: _builtins.int
+    COMPENSATION_FIELD_NUMBER: _builtins.int
+    COMPENSATED_BY_FIELD_NUMBER: _builtins.int
+    COMPENSATION_ID_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     BATCH_SPEC_FIELD_NUMBER: _builtins.int
     id: _builtins.str
@@ -1084,6 +1133,10 @@ class MutationRequest(_message.Message):
     """W3C traceparent of the submitting call. Absent: the call carried none and tracing is off."""
     on_dependency_failure: Global___DependencyFailure.ValueType
     """As submitted."""
+    compensation_id: _builtins.str
+    """The latest request that was to compensate it, whatever became of that. Absent: none was asked
+    for.
+    """
     @_builtins.property
     def pending(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pending]:
         """What it waits for; empty unless PENDING."""
@@ -1161,6 +1214,14 @@ class MutationRequest(_message.Message):
         """The review that a break-glass request owes. Absent: it owes none."""
 
     @_builtins.property
+    def compensation(self) -> _mutation_pb2.Compensation:
+        """What it takes back or puts right. Absent: it is no compensation."""
+
+    @_builtins.property
+    def compensated_by(self) -> Global___CompensatedBy:
+        """What has compensated it. Absent: nothing has. It stays EXECUTED."""
+
+    @_builtins.property
     def batch(self) -> Global___BatchMembership:
         """The batch that it is a member of. Absent: none."""
 
@@ -1201,12 +1262,15 @@ class MutationRequest(_message.Message):
         execute_before: _timestamp_pb2.Timestamp | None = ...,
         on_dependency_failure: Global___DependencyFailure.ValueType = ...,
         review: Global___Review | None = ...,
+        compensation: _mutation_pb2.Compensation | None = ...,
+        compensated_by: Global___CompensatedBy | None = ...,
+        compensation_id: _builtins.str = ...,
         batch: Global___BatchMembership | None = ...,
         batch_spec: Global___BatchSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "batch", b"batch", "batch_spec", b"batch_spec", "context", b"context", "execute_after", b"execute_after", "execute_before", b"execute_before", "expire_time", b"expire_time", "intent", b"intent", "mutation", b"mutation", "review", b"review", "status_reason", b"status_reason", "submit_time", b"submit_time", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "batch", b"batch", "batch_spec", b"batch_spec", "compensated_by", b"compensated_by", "compensation", b"compensation", "context", b"context", "execute_after", b"execute_after", "execute_before", b"execute_before", "expire_time", b"expire_time", "intent", b"intent", "mutation", b"mutation", "review", b"review", "status_reason", b"status_reason", "submit_time", b"submit_time", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "batch", b"batch", "batch_spec", b"batch_spec", "context", b"context", "depends_on", b"depends_on", "etag", b"etag", "evidence", b"evidence", "execute_after", b"execute_after", "execute_before", b"execute_before", "execution_id", b"execution_id", "execution_mode", b"execution_mode", "expire_time", b"expire_time", "id", b"id", "intent", b"intent", "justification", b"justification", "metadata", b"metadata", "mutation", b"mutation", "on_dependency_failure", b"on_dependency_failure", "pending", b"pending", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "review", b"review", "revision", b"revision", "status", b"status", "status_reason", b"status_reason", "submit_time", b"submit_time", "superseded_by", b"superseded_by", "supersedes", b"supersedes", "tags", b"tags", "traceparent", b"traceparent", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "batch", b"batch", "batch_spec", b"batch_spec", "compensated_by", b"compensated_by", "compensation", b"compensation", "compensation_id", b"compensation_id", "context", b"context", "depends_on", b"depends_on", "etag", b"etag", "evidence", b"evidence", "execute_after", b"execute_after", "execute_before", b"execute_before", "execution_id", b"execution_id", "execution_mode", b"execution_mode", "expire_time", b"expire_time", "id", b"id", "intent", b"intent", "justification", b"justification", "metadata", b"metadata", "mutation", b"mutation", "on_dependency_failure", b"on_dependency_failure", "pending", b"pending", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "review", b"review", "revision", b"revision", "status", b"status", "status_reason", b"status_reason", "submit_time", b"submit_time", "superseded_by", b"superseded_by", "supersedes", b"supersedes", "tags", b"tags", "traceparent", b"traceparent", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

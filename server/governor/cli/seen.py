@@ -74,6 +74,8 @@ def digest_of(request: request_pb2.MutationRequest) -> bytes:
     """The digest of what the server shows, computed without believing it."""
     mutation = request.mutation
     content = submission.content(content_of(request), request.context.actor)
+    if request.HasField("compensation"):
+        content = content.but(compensation=submission.compensation(request.compensation))
     version = mutation.expected_version if mutation.HasField("expected_version") else None
     return request_digest(content, version)
 

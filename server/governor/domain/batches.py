@@ -187,6 +187,17 @@ def conducted(
     return end.but(requests=(*end.requests, *changed.values()), decisions=(*end.decisions, *said))
 
 
+def taking_back(batch: MutationRequest, ask: Advance, original: Advance, now: Micros) -> Conducted:
+    """A member is to be taken back by the request in `ask`; `original` knows of it from now on."""
+    after = advance(batch, Trigger.BATCH_ADVANCED, now)
+    facts = {"member": original.request.id, "compensation": ask.request.id}
+    said = decide(Code.BATCH_ADVANCED, after, actor=GOVERNOR, at=now, facts=facts)
+    return Conducted(
+        requests=(after, ask.request, original.request),
+        decisions=(said, *ask.decisions, *original.decisions),
+    )
+
+
 def put_right(batch: MutationRequest, member: RequestId, now: Micros) -> Conducted:
     """A member that was applied has been put right again."""
     progress = batch.progress.batch or BatchProgress()

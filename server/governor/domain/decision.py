@@ -26,6 +26,7 @@ class Category(StrEnum):
     EXECUTION = "EXECUTION"
     HOST = "HOST"
     BREAK_GLASS = "BREAK_GLASS"
+    COMPENSATION = "COMPENSATION"
     BATCH = "BATCH"
 
 
@@ -41,6 +42,7 @@ class Code(Enum):
     SUPERSEDED = (Category.LIFECYCLE, "superseded")
     EXECUTED = (Category.LIFECYCLE, "executed")
     FAILED = (Category.LIFECYCLE, "failed")
+    COMPENSATED = (Category.LIFECYCLE, "compensated")
     POLICY_ALLOWED = (Category.POLICY, "allowed")
     POLICY_DENIED = (Category.POLICY, "denied")
     POLICY_DEFERRED = (Category.POLICY, "deferred")
@@ -73,6 +75,8 @@ class Code(Enum):
     BREAK_GLASS_USED = (Category.BREAK_GLASS, "used")
     BREAK_GLASS_REVIEWED = (Category.BREAK_GLASS, "reviewed")
     BREAK_GLASS_REVIEW_OVERDUE = (Category.BREAK_GLASS, "review_overdue")
+    COMPENSATION_REQUESTED = (Category.COMPENSATION, "requested")
+    COMPENSATION_COMPLETED = (Category.COMPENSATION, "completed")
     BATCH_ADVANCED = (Category.BATCH, "advanced")
     BATCH_STOPPED = (Category.BATCH, "stopped")
     BATCH_COMPENSATING = (Category.BATCH, "compensating")

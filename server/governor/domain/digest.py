@@ -11,8 +11,9 @@ from hashlib import sha256
 import msgspec
 
 from governor.domain.approval import Plan
+from governor.domain.compensation import Compensation
 from governor.domain.request import Content, DependencyFailure
-from governor.domain.values import Micros
+from governor.domain.values import Micros, Reason
 
 HEADER = b"governor.request-digest.v1\n"
 PLAN_HEADER = "governor.plan-digest.v1\n"
@@ -144,7 +145,41 @@ def _lines_after_payload(content: Content, expected_version: str | None) -> list
         ending.append(_line("batch_id", content.batch.batch_id))
         ending.append(_line("batch_position", str(content.batch.position)))
     parts.append("".join(ending).encode())
+    if content.compensation is not None:
+        parts.extend(_compensation_lines(content.compensation))
     return parts
+
+
+def _compensation_lines(compensation: Compensation) -> list[bytes]:
+    said = (
+        _line("compensates", compensation.request_id),
+        _line("compensated_execution", compensation.execution_id),
+        _line("compensation_kind", compensation.kind),
+        _line("compensation_trigger", compensation.trigger),
+    )
+    parts = ["".join(said).encode()]
+    if compensation.undo_token:
+        parts.append(
+            b"undo_token=%d:%s\n" % (len(compensation.undo_token), compensation.undo_token)
+        )
+    parts.append("".join(_reason_lines(compensation.reason)).encode())
+    return parts
+
+
+def _reason_lines(reason: Reason) -> list[str]:
+    lines = [
+        _line(f"compensation_reason{part}", text)
+        for part, text in (
+            ("", reason.code),
+            ("_category", reason.category),
+            ("_message", reason.message),
+        )
+        if text
+    ]
+    for key in sorted(reason.metadata):
+        lines.append(_line("compensation_fact_key", key))
+        lines.append(_line("compensation_fact_value", reason.metadata[key]))
+    return lines
 
 
 def _line(name: str, value: str) -> str:

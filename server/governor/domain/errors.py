@@ -154,6 +154,34 @@ class NotInDoubt(GovernorError):
         super().__init__(f"the execution is {status}, not IN_DOUBT", status=status)
 
 
+class NotExecuted(GovernorError):
+    """What was never applied needs no compensation."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"the request is {status}: nothing was applied", status=status)
+
+
+class NotReversible(GovernorError):
+    """The host cannot be asked to take this change back."""
+
+    def __init__(self, cause: str, words: str) -> None:
+        super().__init__(f"the change cannot be taken back: {words}", cause=cause)
+
+
+class AlreadyCompensated(GovernorError):
+    """A change is made good once: a compensation of it is under way, or was applied."""
+
+    def __init__(self, id: str, status: str) -> None:
+        super().__init__(f"the compensation {id!r} of it is {status}", id=id, status=status)
+
+
+class UndoExpired(GovernorError):
+    """The host has kept what taking the change back needs, and does not any more."""
+
+    def __init__(self, expired: str) -> None:
+        super().__init__(f"the change could be taken back until {expired}", expired=expired)
+
+
 class RequestIdReused(GovernorError):
     """The idempotency key was used before with other content."""
 

@@ -49,12 +49,18 @@ class SideEffect(Value, frozen=True, kw_only=True):
 
 
 class Applied(Value, frozen=True, kw_only=True, tag=True):
-    """Known: the change is in effect."""
+    """Known: the change is in effect.
+
+    `undo_token` is what the host needs to take it back; empty: it cannot be taken back. The host
+    takes the token until `undo_expires_at`; None: for ever.
+    """
 
     resulting_version: str
     changes: tuple[Change, ...] = ()
     side_effects: tuple[SideEffect, ...] = ()
     previous_version: str | None = None
+    undo_token: bytes = b""
+    undo_expires_at: Micros | None = None
 
 
 class Refused(Value, frozen=True, kw_only=True, tag=True):
@@ -100,7 +106,11 @@ LookupAnswer = Applied | Refused | VersionMismatch | NotSeen | Busy | Fenced | I
 
 
 class Execution(Value, frozen=True, kw_only=True):
-    """One attempt chain under one idempotency key. `revision` is that of its last change."""
+    """One attempt chain under one idempotency key. `revision` is that of its last change.
+
+    `compensates` and `compensated_by` are audit ids of executions, set when the later of the two
+    has been applied.
+    """
 
     id: ExecutionId
     audit_id: AuditId
@@ -123,6 +133,8 @@ class Execution(Value, frozen=True, kw_only=True):
     error: Reason | None = None
     resolved_by: str = ""
     traceparent: str = ""
+    compensates: AuditId | None = None
+    compensated_by: AuditId | None = None
     submitted_revision: Revision = Revision(0)
     revision: Revision = Revision(0)
 

@@ -30,6 +30,7 @@ class Trigger(StrEnum):
     SUPERSEDED = "SUPERSEDED"
     EXPIRED = "EXPIRED"
     WINDOW_CLOSED = "WINDOW_CLOSED"
+    NOT_REVERSIBLE = "NOT_REVERSIBLE"
     CLAIMED = "CLAIMED"
     RECLAIMED = "RECLAIMED"
     STALE_REJECTED = "STALE_REJECTED"
@@ -79,6 +80,7 @@ TRANSITIONS: Mapping[Status, Mapping[Trigger, Status]] = {
         Trigger.VOTE_REVOKED: Status.APPROVED,
         Trigger.APPROVAL_LOST: Status.PENDING,
         Trigger.WINDOW_CLOSED: Status.PENDING,
+        Trigger.NOT_REVERSIBLE: Status.REJECTED,
         Trigger.STALE_REJECTED: Status.REJECTED,
         Trigger.RENEWAL_REQUIRED: Status.PENDING,
         Trigger.REVALIDATION_REQUIRED: Status.PENDING,

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import assert_never
 
 from governor.domain.approval import Plan, Step
+from governor.domain.compensation import CompensationKind
 from governor.domain.gates import Gate, Window
 from governor.domain.values import Reason, Value
 
@@ -20,7 +21,7 @@ class Effect(StrEnum):
 
 
 class Facts(Value, frozen=True, kw_only=True):
-    """What rules may look at."""
+    """What rules may look at. `compensation` is its kind; empty where the mutation is none."""
 
     tenant: str
     environment: str
@@ -34,6 +35,7 @@ class Facts(Value, frozen=True, kw_only=True):
     reversibility: str
     blast_radius: str
     versioned: bool
+    compensation: str = ""
 
 
 class Verdict(Value, frozen=True, kw_only=True):
@@ -60,6 +62,9 @@ class Verdict(Value, frozen=True, kw_only=True):
 class Rule(Value, frozen=True, kw_only=True):
     """One rule. It matches when every condition it states holds; an unstated condition always does.
 
+    But for one: a rule that allows matches a rollback only where its `compensations` name it. What
+    is good to do is not for that good to take back, and nobody has looked.
+
     `mutation_types`, `state_types` and `tenants` are shell patterns; the others are exact. What
     stands from `steps` on is what a rule that defers demands; any of its windows will do.
     """
@@ -77,6 +82,7 @@ class Rule(Value, frozen=True, kw_only=True):
     requester_roles: tuple[str, ...] = ()
     requester_groups: tuple[str, ...] = ()
     versioned: bool | None = None
+    compensations: tuple[str, ...] = ()
     message: str = ""
     steps: tuple[Step, ...] = ()
     repeat_voters: bool = False
@@ -103,7 +109,13 @@ class Rule(Value, frozen=True, kw_only=True):
             and (not self.requester_roles or not facts.roles.isdisjoint(self.requester_roles))
             and (not self.requester_groups or not facts.groups.isdisjoint(self.requester_groups))
             and (self.versioned is None or self.versioned is facts.versioned)
+            and self._speaks_of(facts.compensation)
         )
+
+    def _speaks_of(self, compensation: str) -> bool:
+        if not self.compensations and compensation == CompensationKind.ROLLBACK:
+            return self.effect is not Effect.ALLOW
+        return _among(compensation, self.compensations)
 
 
 def evaluate(rules: Sequence[Rule], facts: Facts, policy_sha256: bytes = b"") -> Verdict:

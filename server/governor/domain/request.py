@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from governor.domain.approval import Approval
 from governor.domain.break_glass import Review
+from governor.domain.compensation import CompensatedBy, Compensation
 from governor.domain.policy import Verdict
 from governor.domain.values import AuditId, ExecutionId, Micros, Reason, RequestId, Revision, Value
 
@@ -222,6 +223,7 @@ class Content(Value, frozen=True, kw_only=True):
     depends_on: tuple[RequestId, ...] = ()
     execution_mode: ExecutionMode = ExecutionMode.AUTOMATIC
     on_dependency_failure: DependencyFailure = DependencyFailure.REJECT
+    compensation: Compensation | None = None
     batch: Membership | None = None
     batch_spec: BatchSpec | None = None
 
@@ -243,7 +245,8 @@ class Progress(Value, frozen=True, kw_only=True):
     """Where a request stands: everything about it that changes.
 
     `execute_before` is set by an approval whose policy limits the time from there to the claim.
-    `review` is the only thing that may still change once the request has ended.
+    `review`, `compensation_id` (the latest request that was to compensate it) and `compensated_by`
+    are the only things that may still change once the request has ended.
     """
 
     status: Status = Status.CREATED
@@ -260,6 +263,8 @@ class Progress(Value, frozen=True, kw_only=True):
     approval_traceparents: tuple[str, ...] = ()
     execute_before: Micros | None = None
     review: Review | None = None
+    compensation_id: RequestId | None = None
+    compensated_by: CompensatedBy | None = None
     batch: BatchProgress | None = None
 
 
@@ -267,7 +272,8 @@ class MutationRequest(Value, frozen=True, kw_only=True):
     """One change under governance.
 
     `revision` is the ledger revision of its last change, 0 before the first commit; the store
-    assigns it. `expires_at` is the moment after which it can no longer be claimed.
+    assigns it. `expires_at` is the moment after which it can no longer be claimed. A compensation's
+    `compensated_traceparents` are those of the request and of the execution that it goes back to.
     """
 
     id: RequestId
@@ -278,6 +284,7 @@ class MutationRequest(Value, frozen=True, kw_only=True):
     expires_at: Micros
     supersedes: RequestId | None = None
     traceparent: str = ""
+    compensated_traceparents: tuple[str, ...] = ()
     progress: Progress = Progress()
     submitted_revision: Revision = Revision(0)
     revision: Revision = Revision(0)
@@ -301,6 +308,12 @@ class MutationRequest(Value, frozen=True, kw_only=True):
     def slot(self) -> "Slot":
         """The state within its tenant: what at most one execution may hold at a time."""
         return (self.content.context.tenant, self.content.state.type, self.content.state.id)
+
+    @property
+    def is_rollback(self) -> bool:
+        """Whether the host is to restore what was there before another request."""
+        compensation = self.content.compensation
+        return compensation is not None and compensation.is_rollback
 
     @property
     def is_batch(self) -> bool:

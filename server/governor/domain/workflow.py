@@ -107,7 +107,7 @@ def submitted(
     return Advance(
         request=after,
         decisions=(
-            decide(Code.SUBMITTED, after, actor=actor, at=now),
+            _submission_decision(after, actor, now),
             verdict_decision(after, verdict, now),
             *_glass_broken(after, now),
             *standing(after, now, reason=after.progress.status_reason),
@@ -313,6 +313,19 @@ def _approval_of(
     if emergency is not None:
         return emergency.past(plan)
     return Approval(plan=plan, step_opened_at=now), None
+
+
+def _submission_decision(request: MutationRequest, actor: Identity, now: Micros) -> Decision:
+    """That it was asked for, and of a compensation what it makes good, how, and why."""
+    asked = request.content.compensation
+    if asked is None:
+        return decide(Code.SUBMITTED, request, actor=actor, at=now)
+    facts = {
+        "compensates": asked.request_id,
+        "kind": asked.kind.value,
+        "trigger": asked.trigger.value,
+    }
+    return decide(Code.SUBMITTED, request, actor=actor, at=now, reason=asked.reason, facts=facts)
 
 
 def _glass_broken(request: MutationRequest, now: Micros) -> tuple[Decision, ...]:

@@ -49,6 +49,7 @@ PAUSE_SECONDS_MAX: Final = 30.0
 MICROS: Final = 1_000_000
 CIRCUIT_OPEN: Final = "HOST_CIRCUIT_OPEN"
 UNREADABLE: Final = "UNREADABLE_ANSWER"
+NO_ROLLBACK: Final = "ROLLBACK_NOT_ANNOUNCED"
 CLIENT_FAULT: Final = "CLIENT_FAULT"
 LINEAGE: Final = re.compile(r"[ -~]{0,256}")
 """As it can be named by whoever is to trust it."""
@@ -136,6 +137,8 @@ class HostClient:
         return response.version
 
     async def validate(self, request: MutationRequest) -> Validation:
+        if not self._understands(request):
+            return Validation(violations=(_NO_ROLLBACK,))
         message = codec.validate_request(request)
         try:
             response = await self._answered(
@@ -150,6 +153,8 @@ class HostClient:
     # --- What the host does ---------------------------------------------------------------------
 
     async def apply(self, order: Order, *, traceparent: str) -> ApplyAnswer:
+        if not self._understands(order.request):
+            return Busy(reason=_NO_ROLLBACK)
         return await self._ordered(
             self._apply,
             lambda: codec.apply_request(order),
@@ -283,6 +288,16 @@ class HostClient:
                 self._reached_at = self._clock.now()
             self._breaker.ended(answered=answered, is_probe=is_probe)
 
+    def _understands(self, request: MutationRequest) -> bool:
+        """Whether the host reads all of an order.
+
+        One that does not know of rollbacks takes them for the change itself, with no payload.
+        """
+        compensation = request.content.compensation
+        if compensation is None or not compensation.is_rollback:
+            return True
+        return self._known is not None and self._known.rollback
+
     async def _ask_capabilities(self) -> Capabilities:
         request = engine.GetCapabilitiesRequest(contract_version=codec.CONTRACT_VERSION)
         response = await self._answered(
@@ -350,6 +365,9 @@ class _Failed(HostUnavailable):
         self.facts = {"code": failure.code.name, "method": method}
         if failure.reason:
             self.facts = {**self.facts, "reason": failure.reason}
+
+
+_NO_ROLLBACK: Final = Reason(code=NO_ROLLBACK, message="the host does not take changes back")
 
 
 def _come_again(shut: CircuitOpen) -> ApplyAnswer:

@@ -7,7 +7,10 @@ nothing here refuses an outcome; it is cut to a size that can be stored, and say
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from governance.v1 import execution_pb2, mutation_engine_pb2, mutation_pb2
+from governor.domain.compensation import Compensation, CompensationKind, CompensationTrigger
 from governor.domain.execution import (
     Applied,
     Change,
@@ -18,11 +21,16 @@ from governor.domain.execution import (
     SideEffect,
     VersionMismatch,
 )
-from governor.domain.request import MutationRequest, StaleStrategy
-from governor.domain.values import Reason
+from governor.domain.request import MutationRequest, Reversibility, StaleStrategy
+from governor.domain.values import Micros, Reason
 from governor.usecases.ports import Capabilities, Order, Validation
 
 CONTRACT_VERSION: Final = "governance.v1"
+
+MICROS_PER_SECOND: Final = 1_000_000
+NANOS_PER_MICRO: Final = 1_000
+MICROS_MAX: Final = 253_402_300_799_999_999
+"""The end of the year 9999, after which a Timestamp has no meaning."""
 
 CHANGES_MAX: Final = 256
 SIDE_EFFECTS_MAX: Final = 64
@@ -31,7 +39,9 @@ MUTATION_TYPES_MAX: Final = 1_000
 ENTRIES_MAX: Final = 32
 TEXT_CHARACTERS_MAX: Final = 4096
 CODE_CHARACTERS_MAX: Final = 128
+UNDO_TOKEN_BYTES_MAX: Final = 4096
 TRUNCATED: Final = "governor.outcome_truncated"
+UNDO_DROPPED: Final = "governor.undo_token_dropped"
 UNKNOWN_CODE: Final = "UNSPECIFIED"
 
 STALE_STRATEGIES: Final[Mapping[StaleStrategy, mutation_pb2.StaleStrategy.ValueType]] = {
@@ -39,6 +49,26 @@ STALE_STRATEGIES: Final[Mapping[StaleStrategy, mutation_pb2.StaleStrategy.ValueT
     StaleStrategy.REQUIRE_RENEWED_APPROVAL: mutation_pb2.STALE_STRATEGY_REQUIRE_RENEWED_APPROVAL,
     StaleStrategy.REVALIDATE_ON_LATEST: mutation_pb2.STALE_STRATEGY_REVALIDATE_ON_LATEST,
 }
+
+COMPENSATION_KINDS: Final[Mapping[CompensationKind, mutation_pb2.CompensationKind.ValueType]] = {
+    CompensationKind.ROLLBACK: mutation_pb2.COMPENSATION_KIND_ROLLBACK,
+    CompensationKind.FORWARD: mutation_pb2.COMPENSATION_KIND_FORWARD,
+}
+
+COMPENSATION_TRIGGERS: Final[
+    Mapping[CompensationTrigger, mutation_pb2.CompensationTrigger.ValueType]
+] = {
+    CompensationTrigger.OPERATOR: mutation_pb2.COMPENSATION_TRIGGER_OPERATOR,
+    CompensationTrigger.BATCH_FAILURE: mutation_pb2.COMPENSATION_TRIGGER_BATCH_FAILURE,
+    CompensationTrigger.FAILED_EXECUTION: mutation_pb2.COMPENSATION_TRIGGER_FAILED_EXECUTION,
+}
+
+REVERSIBILITIES: Final[Mapping[int, Reversibility]] = {
+    mutation_pb2.REVERSIBILITY_REVERSIBLE: Reversibility.REVERSIBLE,
+    mutation_pb2.REVERSIBILITY_COMPENSABLE: Reversibility.COMPENSABLE,
+    mutation_pb2.REVERSIBILITY_IRREVERSIBLE: Reversibility.IRREVERSIBLE,
+}
+"""What a host may state of a type; a value of tomorrow counts as not stated."""
 
 SEVERITIES: Final[Mapping[int, Severity]] = {
     execution_pb2.SEVERITY_UNSPECIFIED: Severity.UNSPECIFIED,
@@ -65,6 +95,8 @@ def apply_request(order: Order) -> mutation_engine_pb2.ApplyMutationRequest:
     _put_mutation(message.mutation, request, execution.expected_version)
     if order.approvers:
         message.approvers.extend(order.approvers)
+    if request.content.compensation is not None:
+        _put_compensation(message.compensation, request.content.compensation)
     return message
 
 
@@ -82,6 +114,8 @@ def validate_request(request: MutationRequest) -> mutation_engine_pb2.ValidateMu
     message = mutation_engine_pb2.ValidateMutationRequest()
     _put_context(message.context, request)
     _put_mutation(message.mutation, request, request.progress.expected_version)
+    if request.content.compensation is not None:
+        _put_compensation(message.compensation, request.content.compensation)
     return message
 
 
@@ -109,6 +143,20 @@ def _put_mutation(
     if expected_version is not None:
         target.expected_version = expected_version
     target.stale_strategy = STALE_STRATEGIES[content.stale_strategy]
+
+
+def _put_compensation(target: mutation_pb2.Compensation, compensation: Compensation) -> None:
+    target.mutation_request_id = compensation.request_id
+    target.execution_id = compensation.execution_id
+    target.kind = COMPENSATION_KINDS[compensation.kind]
+    target.trigger = COMPENSATION_TRIGGERS[compensation.trigger]
+    target.undo_token = compensation.undo_token
+    reason = compensation.reason
+    if reason.code:
+        target.reason.code = reason.code
+        target.reason.message = reason.message
+        target.reason.category = reason.category
+        target.reason.metadata.update(reason.metadata)
 
 
 # --- Answers ------------------------------------------------------------------------------------
@@ -145,6 +193,7 @@ def validation(response: mutation_engine_pb2.ValidateMutationResponse) -> Valida
 
 def capabilities(response: mutation_engine_pb2.GetCapabilitiesResponse) -> Capabilities:
     """What the host promises."""
+    kinds = response.mutation_types[:MUTATION_TYPES_MAX]
     return Capabilities(
         contract_version=_cut(response.contract_version, CODE_CHARACTERS_MAX),
         host_name=_cut(response.host_name, CODE_CHARACTERS_MAX),
@@ -152,9 +201,15 @@ def capabilities(response: mutation_engine_pb2.GetCapabilitiesResponse) -> Capab
         exactly_once=response.exactly_once,
         compare_and_apply=response.compare_and_apply,
         payload_bytes_max=response.payload_bytes_max,
-        mutation_types=tuple(
-            _cut(kind.name, CODE_CHARACTERS_MAX)
-            for kind in response.mutation_types[:MUTATION_TYPES_MAX]
+        mutation_types=tuple(_cut(kind.name, CODE_CHARACTERS_MAX) for kind in kinds),
+        reversibility={
+            _cut(kind.name, CODE_CHARACTERS_MAX): REVERSIBILITIES[kind.reversibility]
+            for kind in kinds
+            if kind.reversibility in REVERSIBILITIES
+        },
+        rollback=response.rollback,
+        undo_retention_seconds=(
+            max(0, response.undo_retention.seconds) if response.HasField("undo_retention") else None
         ),
     )
 
@@ -178,12 +233,17 @@ def _applied(source: execution_pb2.Applied) -> Applied:
         )
         for effect in source.side_effects[:SIDE_EFFECTS_MAX]
     )
+    is_kept = len(source.undo_token) <= UNDO_TOKEN_BYTES_MAX
     return Applied(
         resulting_version=_cut(source.resulting_version),
         changes=_changes(source.changes[:CHANGES_MAX]),
         side_effects=(*effects, *_truncation(source)),
         previous_version=(
             _cut(source.previous_version) if source.HasField("previous_version") else None
+        ),
+        undo_token=source.undo_token if is_kept else b"",
+        undo_expires_at=(
+            _moment(source.undo_expire_time) if source.HasField("undo_expire_time") else None
         ),
     )
 
@@ -197,6 +257,14 @@ def _truncation(source: execution_pb2.Applied) -> Iterable[SideEffect]:
             severity=Severity.WARNING,
             description="the host reported more than is kept",
             data={"changes": str(changes), "side_effects": str(effects)},
+        )
+    if len(source.undo_token) > UNDO_TOKEN_BYTES_MAX:
+        # A token that was cut would be another one; without any, the change is not reversible.
+        yield SideEffect(
+            type=UNDO_DROPPED,
+            severity=Severity.WARNING,
+            description="the host's undo token is too long to be kept, so this cannot be undone",
+            data={"bytes": str(len(source.undo_token)), "bytes_max": str(UNDO_TOKEN_BYTES_MAX)},
         )
 
 
@@ -215,6 +283,12 @@ def _entries(source: Mapping[str, str]) -> dict[str, str]:
     return {
         _cut(key, CODE_CHARACTERS_MAX): _cut(source[key]) for key in sorted(source)[:ENTRIES_MAX]
     }
+
+
+def _moment(source: Timestamp) -> Micros:
+    """The moment, or the nearest one that can be kept and shown."""
+    micros = source.seconds * MICROS_PER_SECOND + source.nanos // NANOS_PER_MICRO
+    return Micros(min(max(micros, 0), MICROS_MAX))
 
 
 def _cut(text: str, characters_max: int = TEXT_CHARACTERS_MAX) -> str:

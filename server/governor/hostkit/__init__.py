@@ -22,11 +22,23 @@ the author: whatever `apply` does, it does through the transaction it is given.
 from governor.hostkit.engine import Engine
 from governor.hostkit.errors import HostBusy, HostKitError
 from governor.hostkit.failpoints import Failpoint, Failpoints, failpoints_from_arguments
-from governor.hostkit.journal import Claim, Decided, Inquiry, Journal, Record, Settled
+from governor.hostkit.journal import (
+    Claim,
+    Decided,
+    Image,
+    Inquiry,
+    Journal,
+    Past,
+    Record,
+    Settled,
+)
 from governor.hostkit.locks import AlreadyInUse
 from governor.hostkit.model import (
     Applied,
     Change,
+    Compensation,
+    CompensationKind,
+    CompensationTrigger,
     Host,
     MutationType,
     Order,
@@ -35,6 +47,7 @@ from governor.hostkit.model import (
     Severity,
     SideEffect,
     State,
+    Undo,
 )
 from governor.hostkit.server import CannotListen, serve, served
 from governor.hostkit.sqlite import (
@@ -50,6 +63,9 @@ __all__ = [
     "CannotListen",
     "Change",
     "Claim",
+    "Compensation",
+    "CompensationKind",
+    "CompensationTrigger",
     "Decided",
     "Engine",
     "Failpoint",
@@ -57,10 +73,12 @@ __all__ = [
     "Host",
     "HostBusy",
     "HostKitError",
+    "Image",
     "Inquiry",
     "Journal",
     "MutationType",
     "Order",
+    "Past",
     "Record",
     "Refused",
     "Reversibility",
@@ -70,6 +88,7 @@ __all__ = [
     "SqliteJournal",
     "State",
     "Transaction",
+    "Undo",
     "begin_new_lineage",
     "failpoints_from_arguments",
     "serve",

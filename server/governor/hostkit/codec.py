@@ -9,6 +9,9 @@ from governor.hostkit.journal import Claim, Inquiry, Record
 from governor.hostkit.model import (
     Applied,
     Change,
+    Compensation,
+    CompensationKind,
+    CompensationTrigger,
     Host,
     Order,
     Refused,
@@ -31,6 +34,16 @@ _SEVERITIES: Final = {
 _REVERSIBILITIES: Final = {
     reversibility: mutation_pb2.Reversibility.Value(f"REVERSIBILITY_{reversibility.name}")
     for reversibility in Reversibility
+}
+
+
+_COMPENSATION_KINDS: Final = {
+    mutation_pb2.CompensationKind.Value(f"COMPENSATION_KIND_{kind.name}"): kind
+    for kind in CompensationKind
+}
+_COMPENSATION_TRIGGERS: Final = {
+    mutation_pb2.CompensationTrigger.Value(f"COMPENSATION_TRIGGER_{trigger.name}"): trigger
+    for trigger in CompensationTrigger
 }
 
 
@@ -89,27 +102,61 @@ def order(request: mutation_engine_pb2.ApplyMutationRequest) -> Order:
         mutation_request_id=request.mutation_request_id,
         request_audit_id=request.request_audit_id,
         execution_audit_id=request.execution_audit_id,
+        compensation=(
+            compensation(request.compensation, mutation)
+            if request.HasField("compensation")
+            else None
+        ),
+    )
+
+
+def compensation(
+    message: mutation_pb2.Compensation, mutation: mutation_pb2.Mutation
+) -> Compensation:
+    kind = _COMPENSATION_KINDS.get(message.kind)
+    if kind is None:
+        raise InvalidField(field="compensation.kind", rule="must be ROLLBACK or FORWARD")
+    if kind is CompensationKind.ROLLBACK and mutation.payload.data:
+        raise InvalidField(field="mutation.payload.data", rule="must be empty in a rollback")
+    _require_text(message.execution_id, "compensation.execution_id")
+    return Compensation(
+        kind=kind,
+        execution_id=message.execution_id,
+        mutation_request_id=message.mutation_request_id,
+        trigger=_COMPENSATION_TRIGGERS.get(message.trigger, CompensationTrigger.UNSPECIFIED),
+        undo_token=message.undo_token,
     )
 
 
 def proposal(request: mutation_engine_pb2.ValidateMutationRequest) -> Order:
     """Read an order that no execution stands behind."""
     return order(
-        mutation_engine_pb2.ApplyMutationRequest(context=request.context, mutation=request.mutation)
+        mutation_engine_pb2.ApplyMutationRequest(
+            context=request.context,
+            mutation=request.mutation,
+            compensation=request.compensation if request.HasField("compensation") else None,
+        )
     )
 
 
 def applied(
-    answer: Applied, *, previous_version: str, resulting_version: str
+    answer: Applied,
+    *,
+    previous_version: str,
+    resulting_version: str,
+    undo_token: bytes = b"",
+    undo_expires_at: int | None = None,
 ) -> mutation_engine_pb2.ApplyMutationResponse:
-    return mutation_engine_pb2.ApplyMutationResponse(
-        applied=execution_pb2.Applied(
-            resulting_version=resulting_version,
-            changes=[_change(change) for change in answer.changes],
-            side_effects=[_side_effect(side_effect) for side_effect in answer.side_effects],
-            previous_version=previous_version,
-        )
+    message = execution_pb2.Applied(
+        resulting_version=resulting_version,
+        changes=[_change(change) for change in answer.changes],
+        side_effects=[_side_effect(side_effect) for side_effect in answer.side_effects],
+        previous_version=previous_version,
+        undo_token=undo_token,
     )
+    if undo_expires_at is not None:
+        message.undo_expire_time.FromMicroseconds(undo_expires_at)
+    return mutation_engine_pb2.ApplyMutationResponse(applied=message)
 
 
 def refused(answer: Refused) -> mutation_engine_pb2.ApplyMutationResponse:
@@ -165,12 +212,16 @@ def outcome(stored: bytes, *, replayed: bool) -> mutation_engine_pb2.ApplyMutati
 def capabilities(
     host: Host[TransactionT], *, lineage_id: str
 ) -> mutation_engine_pb2.GetCapabilitiesResponse:
-    return mutation_engine_pb2.GetCapabilitiesResponse(
+    response = mutation_engine_pb2.GetCapabilitiesResponse(
         contract_version=CONTRACT_VERSION,
         mutation_types=[
             mutation_engine_pb2.MutationType(
                 name=name,
-                reversibility=_REVERSIBILITIES[mutation_type.reversibility],
+                reversibility=_REVERSIBILITIES[
+                    mutation_type.reversibility
+                    if mutation_type.undo is None
+                    else Reversibility.REVERSIBLE
+                ],
                 description=mutation_type.description,
             )
             for name, mutation_type in host.mutations.items()
@@ -180,7 +231,11 @@ def capabilities(
         compare_and_apply=True,
         lineage_id=lineage_id,
         host_name=host.name,
+        rollback=host.rollback,
     )
+    if host.rollback and host.undo_retention_seconds is not None:
+        response.undo_retention.FromSeconds(host.undo_retention_seconds)
+    return response
 
 
 def _change(change: Change) -> execution_pb2.Change:

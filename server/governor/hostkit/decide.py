@@ -1,14 +1,24 @@
 """What a mutation comes to inside the host's transaction: the author's function and its frame."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, assert_never
+from functools import partial
+from typing import Final, NamedTuple, assert_never
 
 from governance.v1 import errors_pb2, mutation_engine_pb2
 from governor.hostkit import codec
 from governor.hostkit.errors import HostBusy, reason_name
-from governor.hostkit.journal import Decided
-from governor.hostkit.model import Applied, Host, Order, Refused, TransactionT
+from governor.hostkit.journal import Decided, Image, Past
+from governor.hostkit.model import (
+    Applied,
+    CompensationKind,
+    Host,
+    Order,
+    Refused,
+    TransactionT,
+)
+from governor.hostkit.undoing import NOT_REVERSIBLE, captured, image_for, token_of
 
 MUTATION_NOT_SUPPORTED: Final = reason_name(errors_pb2.ERROR_REASON_MUTATION_NOT_SUPPORTED)
 TOO_LARGE: Final = reason_name(errors_pb2.ERROR_REASON_TOO_LARGE)
@@ -20,7 +30,21 @@ OUTCOME_BYTES_MAX: Final = 1024 * 1024
 _log = logging.getLogger(__name__)
 
 
-def decide(host: Host[TransactionT], order: Order, transaction: TransactionT) -> Decided:
+class _Decision(NamedTuple):
+    """An outcome, and what it takes to take it back."""
+
+    response: mutation_engine_pb2.ApplyMutationResponse
+    image: Image | None = None
+
+
+def decide(
+    host: Host[TransactionT],
+    order: Order,
+    transaction: TransactionT,
+    *,
+    recall: Callable[[TransactionT, str], Past],
+    now: int,
+) -> Decided:
     """Apply the order, or find out why not.
 
     Every way out but `HostBusy` is an outcome, so that it is remembered: also a mutation type that
@@ -28,8 +52,8 @@ def decide(host: Host[TransactionT], order: Order, transaction: TransactionT) ->
     for "never applied", and a delayed duplicate must not prove it wrong after the host was mended.
     """
     try:
-        response = _outcome(host, order, transaction)
-        outcome = response.SerializeToString()
+        decision = _decision(host, order, transaction, recall, now)
+        outcome = decision.response.SerializeToString()
         if len(outcome) > OUTCOME_BYTES_MAX:
             raise ValueError(f"the outcome has {len(outcome)} bytes of {OUTCOME_BYTES_MAX} allowed")
     except HostBusy:
@@ -38,41 +62,75 @@ def decide(host: Host[TransactionT], order: Order, transaction: TransactionT) ->
         _log.exception("execution %s failed in %s", order.execution_id, order.type)
         fault = _refused(HOST_FAULT, "the host failed and applied nothing; see its log")
         return Decided(outcome=fault.SerializeToString(), keeps_effect=False)
-    return Decided(outcome=outcome, keeps_effect=response.HasField("applied"))
+    return Decided(
+        outcome=outcome,
+        keeps_effect=decision.response.HasField("applied"),
+        image=decision.image,
+    )
 
 
 def preview(
-    host: Host[TransactionT], order: Order, transaction: TransactionT
+    host: Host[TransactionT],
+    order: Order,
+    transaction: TransactionT,
+    *,
+    recall: Callable[[TransactionT, str], Past],
+    now: int,
 ) -> mutation_engine_pb2.ValidateMutationResponse:
     """Say what the order would come to now. The caller undoes what it did."""
     current_version = host.version(transaction, order.tenant, order.state)
-    decided = decide(host, replace(order, expected_version=None), transaction)
+    unversioned = replace(order, expected_version=None)
+    decided = decide(host, unversioned, transaction, recall=recall, now=now)
     response = mutation_engine_pb2.ApplyMutationResponse.FromString(decided.outcome)
     return codec.opinion(response, current_version=current_version)
 
 
-def _outcome(
-    host: Host[TransactionT], order: Order, transaction: TransactionT
-) -> mutation_engine_pb2.ApplyMutationResponse:
+def _decision(
+    host: Host[TransactionT],
+    order: Order,
+    transaction: TransactionT,
+    recall: Callable[[TransactionT, str], Past],
+    now: int,
+) -> _Decision:
     mutation_type = host.mutations.get(order.type)
     if mutation_type is None:
-        return _refused(MUTATION_NOT_SUPPORTED, f"this host does not know {order.type}")
+        return _refusal(MUTATION_NOT_SUPPORTED, f"this host does not know {order.type}")
     if len(order.payload) > host.payload_bytes_max:
-        return _refused(TOO_LARGE, f"the payload may have {host.payload_bytes_max} bytes")
+        return _refusal(TOO_LARGE, f"the payload may have {host.payload_bytes_max} bytes")
     if mutation_type.state_type not in (None, order.state.type):
-        return _refused(WRONG_STATE_TYPE, f"{order.type} changes a {mutation_type.state_type}")
-    before = host.version(transaction, order.tenant, order.state)
-    if order.expected_version not in (None, before):
-        return codec.version_mismatch(current_version=before)
-    answer = mutation_type.apply(transaction, order)
+        return _refusal(WRONG_STATE_TYPE, f"{order.type} changes a {mutation_type.state_type}")
+    change = partial(mutation_type.apply, transaction, order)
+    if order.compensation is not None and order.compensation.kind is CompensationKind.ROLLBACK:
+        if mutation_type.undo is None:
+            return _refusal(NOT_REVERSIBLE, f"{order.type} cannot be taken back")
+        past = recall(transaction, order.compensation.execution_id)
+        before = image_for(order, order.compensation, past, now=now)
+        if isinstance(before, Refused):
+            return _Decision(codec.refused(before))
+        change = partial(mutation_type.undo.restore, transaction, order, before)
+    previous_version = host.version(transaction, order.tenant, order.state)
+    if order.expected_version not in (None, previous_version):
+        return _Decision(codec.version_mismatch(current_version=previous_version))
+    image = captured(host, mutation_type, order, transaction, now=now)
+    answer = change()
     match answer:
         case Refused():
-            return codec.refused(answer)
+            return _Decision(codec.refused(answer))
         case Applied():
-            after = host.version(transaction, order.tenant, order.state)
-            return codec.applied(answer, previous_version=before, resulting_version=after)
+            response = codec.applied(
+                answer,
+                previous_version=previous_version,
+                resulting_version=host.version(transaction, order.tenant, order.state),
+                undo_token=b"" if image is None else token_of(order.execution_id),
+                undo_expires_at=None if image is None else image.expires_at,
+            )
+            return _Decision(response, image)
         case _:
             assert_never(answer)
+
+
+def _refusal(code: str, message: str) -> _Decision:
+    return _Decision(_refused(code, message))
 
 
 def _refused(code: str, message: str) -> mutation_engine_pb2.ApplyMutationResponse:

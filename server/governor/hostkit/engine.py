@@ -16,6 +16,7 @@ from governor.hostkit.errors import HostFault, HostKitError, MutationNotSupporte
 from governor.hostkit.journal import Journal
 from governor.hostkit.model import Host, TransactionT
 from governor.hostkit.tracing import ServicerContext, Tracing
+from governor.hostkit.undoing import MICROS_PER_SECOND
 
 SERVICE: Final = engine_pb2.DESCRIPTOR.services_by_name["MutationEngine"].full_name
 
@@ -56,9 +57,14 @@ class Engine(mutation_engine_pb2_grpc.MutationEngineServicer, Generic[Transactio
     """Serves one host from one journal."""
 
     def __init__(
-        self, host: Host[TransactionT], journal: Journal[TransactionT], tracing: Tracing
+        self,
+        host: Host[TransactionT],
+        journal: Journal[TransactionT],
+        tracing: Tracing,
+        clock: Callable[[], float],
     ) -> None:
         self._host = host
+        self._clock = clock
         self._journal = journal
         self.tracing = tracing
         self.under_way = CallsUnderWay()
@@ -83,7 +89,9 @@ class Engine(mutation_engine_pb2_grpc.MutationEngineServicer, Generic[Transactio
     ) -> engine_pb2.ValidateMutationResponse:
         proposal = codec.proposal(request)
         return await self._journal.observe(
-            lambda transaction: preview(self._host, proposal, transaction)
+            lambda transaction: preview(
+                self._host, proposal, transaction, recall=self._journal.recall, now=self._now()
+            )
         )
 
     @rpc
@@ -92,7 +100,10 @@ class Engine(mutation_engine_pb2_grpc.MutationEngineServicer, Generic[Transactio
     ) -> engine_pb2.ApplyMutationResponse:
         claim, order = codec.claim(request), codec.order(request)
         settled = await self._journal.settle(
-            claim, lambda transaction: decide(self._host, order, transaction)
+            claim,
+            lambda transaction: decide(
+                self._host, order, transaction, recall=self._journal.recall, now=self._now()
+            ),
         )
         response = codec.outcome(settled.outcome, replayed=settled.replayed)
         if response.refused.reason.code == MUTATION_NOT_SUPPORTED:
@@ -105,3 +116,6 @@ class Engine(mutation_engine_pb2_grpc.MutationEngineServicer, Generic[Transactio
         self, request: engine_pb2.LookupMutationRequest
     ) -> engine_pb2.LookupMutationResponse:
         return codec.finding(await self._journal.inquire(codec.inquiry(request)))
+
+    def _now(self) -> int:
+        return round(self._clock() * MICROS_PER_SECOND)

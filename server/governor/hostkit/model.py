@@ -33,6 +33,34 @@ class State:
     id: str
 
 
+class CompensationKind(Enum):
+    """How a change that was applied is made good."""
+
+    ROLLBACK = auto()
+    FORWARD = auto()
+
+
+class CompensationTrigger(Enum):
+    """What a compensation was asked for; a reason that this kit does not know is UNSPECIFIED."""
+
+    UNSPECIFIED = auto()
+    OPERATOR = auto()
+    BATCH_FAILURE = auto()
+    FAILED_EXECUTION = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compensation:
+    """Which earlier execution an order takes back (ROLLBACK) or puts right (FORWARD)."""
+
+    kind: CompensationKind
+    execution_id: str
+    mutation_request_id: str
+    trigger: CompensationTrigger = CompensationTrigger.UNSPECIFIED
+    # The kit's own, and compared by it. Empty with FORWARD.
+    undo_token: bytes = b""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """One mutation that was approved, or that is being previewed.
@@ -59,6 +87,8 @@ class Order:
     mutation_request_id: str = ""
     request_audit_id: str = ""
     execution_audit_id: str = ""
+    # None: the order compensates nothing. A ROLLBACK never reaches `apply`.
+    compensation: Compensation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +131,22 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undo(Generic[TransactionT]):
+    """How the changes of a type are taken back: by an image of the state from before.
+
+    The kit keeps the image beside the outcome, and takes a further one before it restores, so that
+    a rollback can be rolled back as well. Types that change the same state may share one `Undo`.
+    """
+
+    # The state as it is, in bytes of the author's choosing, also while there is no such state; it
+    # only reads. None: the change that is about to be made cannot be taken back.
+    capture: Callable[[TransactionT, str, State], bytes | None]
+    # Makes the state what the image says, under a new version, as `apply` would: through the
+    # transaction alone, and with a Refused where the state must not be changed.
+    restore: Callable[[TransactionT, Order, bytes], Applied | Refused]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MutationType(Generic[TransactionT]):
     """One kind of change a host makes."""
 
@@ -108,8 +154,20 @@ class MutationType(Generic[TransactionT]):
     apply: Callable[[TransactionT, Order], Applied | Refused]
     # The only type of state it changes. None: `apply` looks for itself.
     state_type: str | None = None
+    # Follows from `undo`; to be stated where there is none.
     reversibility: Reversibility = Reversibility.UNSPECIFIED
     description: str = ""
+    # None: a ROLLBACK of this type is refused as NOT_REVERSIBLE.
+    undo: Undo[TransactionT] | None = None
+
+    def __post_init__(self) -> None:
+        if self.undo is None and self.reversibility is Reversibility.REVERSIBLE:
+            raise ValueError("a REVERSIBLE mutation type says how: it has an Undo")
+        if self.undo is not None and self.reversibility not in (
+            Reversibility.UNSPECIFIED,
+            Reversibility.REVERSIBLE,
+        ):
+            raise ValueError(f"a mutation type with an Undo is not {self.reversibility.name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,3 +180,10 @@ class Host(Generic[TransactionT]):
     version: Callable[[TransactionT, str, State], str]
     mutations: Mapping[str, MutationType[TransactionT]]
     payload_bytes_max: int = 1024 * 1024
+    # How long after a change its image is kept. None: for ever.
+    undo_retention_seconds: int | None = None
+
+    @property
+    def rollback(self) -> bool:
+        """Whether any of its changes can be taken back."""
+        return any(mutation_type.undo is not None for mutation_type in self.mutations.values())

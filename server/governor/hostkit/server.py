@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -63,11 +64,13 @@ async def served(
     listen: str,
     credentials: grpc.ServerCredentials | None = None,
     tracing: Tracing | None = None,
+    clock: Callable[[], float] = time.time,  # noqa: TID251 - a host has no port to ask
 ) -> AsyncIterator[str]:
     """Serve inside the block and yield the bound target.
 
     `listen` is `host:port` (port 0 takes a free one) or `unix:/path`. At the end calls under way
     get `GRACE_SECONDS` to finish; health says NOT_SERVING meanwhile, and further calls HOST_BUSY.
+    `clock` tells the time by which undo tokens expire.
     """
     server = grpc.aio.server(
         options=[
@@ -76,7 +79,7 @@ async def served(
             ("grpc.max_receive_message_length", host.payload_bytes_max + MESSAGE_OVERHEAD_BYTES),
         ]
     )
-    engine = Engine(host, journal, tracing or configured_tracing())
+    engine = Engine(host, journal, tracing or configured_tracing(), clock)
     mutation_engine_pb2_grpc.add_MutationEngineServicer_to_server(engine, server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)

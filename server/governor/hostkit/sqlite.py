@@ -10,8 +10,18 @@ from governor.hostkit import law
 from governor.hostkit.errors import HostBusy, InDoubt
 from governor.hostkit.failpoints import APPLY, INQUIRY, Failpoint, Failpoints, reach
 from governor.hostkit.group_commit import GroupCommit
-from governor.hostkit.journal import Claim, Conclusion, Decided, Inquiry, Record, Settled
+from governor.hostkit.journal import (
+    Claim,
+    Conclusion,
+    Decided,
+    Image,
+    Inquiry,
+    Past,
+    Record,
+    Settled,
+)
 from governor.hostkit.locks import exclusive
+from governor.hostkit.model import State
 
 SCHEMA_VERSION: Final = 1
 LOCK_WAIT_SECONDS: Final = 1.0
@@ -31,6 +41,18 @@ CREATE TABLE IF NOT EXISTS governor_execution (
     CHECK ((request_digest IS NULL) = (outcome IS NULL)),
     CHECK (outcome IS NULL OR NOT fenced)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS governor_image (
+    execution_id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    mutation_type TEXT NOT NULL,
+    state_type TEXT NOT NULL,
+    state_id TEXT NOT NULL,
+    before BLOB NOT NULL,
+    taken_at INTEGER NOT NULL,
+    expires_at INTEGER
+);
+CREATE INDEX IF NOT EXISTS governor_image_expires ON governor_image (expires_at)
+    WHERE expires_at IS NOT NULL;
 """
 _FOUND: Final = """
 INSERT INTO governor_journal VALUES (1, ?, lower(hex(randomblob(16)))) ON CONFLICT DO NOTHING
@@ -43,6 +65,18 @@ INSERT INTO governor_execution VALUES (?, ?, ?, ?, ?) ON CONFLICT (execution_id)
     fencing_token = excluded.fencing_token, fenced = excluded.fenced,
     request_digest = excluded.request_digest, outcome = excluded.outcome
 """
+_KEEP: Final = "INSERT INTO governor_image VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_SEE: Final = """
+SELECT tenant, mutation_type, state_type, state_id, before, taken_at, expires_at
+FROM governor_image WHERE execution_id = ?
+"""
+_FORGET: Final = """
+DELETE FROM governor_image WHERE execution_id IN (
+    SELECT execution_id FROM governor_image WHERE expires_at <= ? ORDER BY expires_at LIMIT ?
+)
+"""
+# More than one for each that is kept, so that what has expired gets less and less.
+FORGOTTEN_PER_IMAGE_MAX: Final = 16
 # What would end or split the transaction that effect and outcome share.
 _TRANSACTION_CONTROL: Final = frozenset(
     {"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "ATTACH", "DETACH", "PRAGMA"}
@@ -107,6 +141,13 @@ class SqliteJournal:
     async def observe(self, question: Callable[[Transaction], AnswerT]) -> AnswerT:
         return await self._group_commit.run(lambda: self._observe(question))
 
+    def recall(self, transaction: Transaction, execution_id: str) -> Past:
+        record = self._recall(execution_id)
+        return Past(
+            conclusion=None if record is None else record.conclusion,
+            image=self._image(execution_id),
+        )
+
     def _settle(self, claim: Claim, decide: Callable[[Transaction], Decided]) -> Settled:
         known = self._recall(claim.execution_id)
         record = law.admit(known, claim)
@@ -122,6 +163,8 @@ class SqliteJournal:
             if not decided.keeps_effect:
                 self._undo_effect()
             self._remember(law.conclude(claim, decided.outcome))
+            if decided.keeps_effect and decided.image is not None:
+                self._keep(claim.execution_id, decided.image)
         except BaseException:
             self._undo_effect()
             raise
@@ -182,6 +225,32 @@ class SqliteJournal:
         self._connection.execute(
             _REMEMBER,
             (record.execution_id, record.fencing_token, record.fenced, digest, outcome),
+        )
+
+    def _keep(self, execution_id: str, image: Image) -> None:
+        """Keep the image, and forget some of those that are good for nothing any more."""
+        self._connection.execute(_FORGET, (image.taken_at, FORGOTTEN_PER_IMAGE_MAX))
+        self._connection.execute(
+            _KEEP,
+            (
+                *(execution_id, image.tenant, image.mutation_type),
+                *(image.state.type, image.state.id),
+                *(image.before, image.taken_at, image.expires_at),
+            ),
+        )
+
+    def _image(self, execution_id: str) -> Image | None:
+        row = self._connection.execute(_SEE, (execution_id,)).fetchone()
+        if row is None:
+            return None
+        tenant, mutation_type, state_type, state_id, before, taken_at, expires_at = row
+        return Image(
+            tenant=tenant,
+            mutation_type=mutation_type,
+            state=State(type=state_type, id=state_id),
+            before=before,
+            taken_at=taken_at,
+            expires_at=expires_at,
         )
 
 

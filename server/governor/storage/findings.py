@@ -48,6 +48,7 @@ class Fault(Enum):
     REQUEST_DIGEST = "the request's digest is not that of its last decision"
     REQUEST_STATUS = "the request's status is not that of its last decision"
     REQUEST_REVIEW = "the review that the request owes is not what its decisions say"
+    REQUEST_COMPENSATION = "what was to compensate the request, or has, is not what decisions say"
     REQUEST_REVISION = "the request's revisions do not enclose its decisions"
     REQUEST_UNLISTED = "the request is not found by something that it says"
     REQUEST_LISTED = "requests are found by something that they do not say"
@@ -251,6 +252,7 @@ def check_request(row: Row[Any], told: Sequence[Entry]) -> Iterator[Finding]:
             detail=f"{request.status} instead of {last.decision.status}",
         )
     yield from _check_review(request, told)
+    yield from _check_compensation(request, told)
     if request.submitted_revision > first.revision or request.revision < last.revision:
         yield Finding(fault=Fault.REQUEST_REVISION, request_id=id)
 
@@ -266,6 +268,23 @@ def _check_review(request: MutationRequest, told: Sequence[Entry]) -> Iterator[F
             request_id=request.id,
             revision=telling[-1].revision if telling else None,
         )
+
+
+def _check_compensation(request: MutationRequest, told: Sequence[Entry]) -> Iterator[Finding]:
+    """Nobody is told that a change was made good, or may be, where the ledger does not say so."""
+    progress = request.progress
+    by = progress.compensated_by
+    for code, said in (
+        (Code.COMPENSATION_REQUESTED, progress.compensation_id),
+        (Code.COMPENSATED, by.request_id if by is not None else None),
+    ):
+        telling = [entry for entry in told if entry.decision.code is code]
+        if said != (telling[-1].decision.facts.get("compensation") if telling else None):
+            yield Finding(
+                fault=Fault.REQUEST_COMPENSATION,
+                request_id=request.id,
+                revision=telling[-1].revision if telling else None,
+            )
 
 
 def _review_told(entry: Entry) -> ReviewStatus:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     and_,
     exists,
     literal_column,
+    not_,
     or_,
     select,
     true,
@@ -188,9 +189,21 @@ def _is_left_behind() -> _Condition:
 
     The batch shares its members' place in lists. It is asked of the few that carry the label.
     """
-    batches = tables.requests.alias()
+    batches, others = tables.requests.alias(), tables.requests.alias()
+    labels = tables.request_labels.alias()
+    compensated = (
+        exists()
+        .where(
+            labels.c.tenant == _requests.tenant,
+            labels.c.kind == LabelKind.COMPENSATES.value,
+            labels.c.label == _requests.id,
+            others.c.id == labels.c.request_id,
+            others.c.status == Status.EXECUTED.value,
+        )
+        .correlate(tables.requests)
+    )
     stands = (Status.FAILED.value, Status.PENDING.value)
-    return (
+    broken = (
         exists()
         .where(
             batches.c.tenant == _requests.tenant,
@@ -200,6 +213,7 @@ def _is_left_behind() -> _Condition:
         )
         .correlate(tables.requests)
     )
+    return and_(broken, not_(compensated))
 
 
 def _column(rank: _Rank, *ranges: _Condition) -> _Filter:

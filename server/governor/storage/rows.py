@@ -53,6 +53,7 @@ class _Fixed(Value, frozen=True, kw_only=True):
     expires_at: Micros
     supersedes: RequestId | None = None
     traceparent: str = ""
+    compensated_traceparents: tuple[str, ...] = ()
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -122,6 +123,7 @@ def new_request(request: MutationRequest, progress: bytes) -> tuple[object, ...]
         expires_at=request.expires_at,
         supersedes=request.supersedes,
         traceparent=request.traceparent,
+        compensated_traceparents=request.compensated_traceparents,
     )
     mask = pending_mask(request)
     return (
@@ -208,6 +210,7 @@ def _request(row: Row[Any], content: Content, progress: Progress) -> MutationReq
         expires_at=fixed.expires_at,
         supersedes=fixed.supersedes,
         traceparent=fixed.traceparent,
+        compensated_traceparents=fixed.compensated_traceparents,
         progress=progress,
         submitted_revision=row.submitted_revision,
         revision=row.revision,
@@ -276,6 +279,7 @@ class LabelKind(StrEnum):
     SUPERSEDES = "SUPERSEDES"
     CORRELATION = "CORRELATION"
     CAUSATION = "CAUSATION"
+    COMPENSATES = "COMPENSATES"
     MEMBER_OF = "MEMBER_OF"
     SIDE_EFFECT = "SIDE_EFFECT"
     LEFT_BEHIND = "LEFT_BEHIND"
@@ -299,6 +303,8 @@ def new_labels(request: MutationRequest) -> Iterator[tuple[object, ...]]:
     ):
         if id:
             yield _label(request, kind, id)
+    if content.compensation is not None:
+        yield _label(request, LabelKind.COMPENSATES, content.compensation.request_id)
     if content.batch is not None:
         yield _label(request, LabelKind.MEMBER_OF, content.batch.batch_id)
 

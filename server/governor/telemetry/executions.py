@@ -1,4 +1,5 @@
-"""The trace of an execution: a root of its own, linked to the submission and the approvals.
+"""The trace of an execution: a root of its own, linked to the submission and the approvals, and of
+a compensation to what it makes good.
 
 A child span would have to wait, unfinished, for approvals that come days later and in another
 process. A link is made from what is stored with the request, so it survives restarts.
@@ -9,6 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
 
+from governor.domain.compensation import Compensation
 from governor.domain.execution import Execution, ExecutionStatus
 from governor.domain.request import MutationRequest
 from governor.telemetry.calls import EXECUTION_AUDIT_ID, REQUEST_AUDIT_ID
@@ -28,7 +30,11 @@ class ExecutionSpans:
         return text_of(trace.get_current_span().get_span_context())
 
     def execution_started(self, request: MutationRequest) -> ExecutionTrace:
-        origins = (request.traceparent, *request.progress.approval_traceparents)
+        origins = (
+            request.traceparent,
+            *request.progress.approval_traceparents,
+            *request.compensated_traceparents,
+        )
         contexts = (parse(origin) for origin in dict.fromkeys(origins))
         span = self._tracer.start_span(
             EXECUTION_SPAN,
@@ -40,9 +46,21 @@ class ExecutionSpans:
                 "governor.mutation_request_id": request.id,
                 "governor.mutation_type": request.content.mutation_type,
                 "governor.tenant": request.tenant,
+                **_compensation(request.content.compensation),
             },
         )
         return _ExecutionSpan(span)
+
+
+def _compensation(compensation: Compensation | None) -> dict[str, str]:
+    if compensation is None:
+        return {}
+    return {
+        "governor.compensation.kind": compensation.kind.value,
+        "governor.compensation.trigger": compensation.trigger.value,
+        "governor.compensates.mutation_request_id": compensation.request_id,
+        "governor.compensates.execution_id": compensation.execution_id,
+    }
 
 
 class _ExecutionSpan:

@@ -23,6 +23,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     "Submit": frozenset({SUBMITTER}),
     "SubmitBatch": frozenset({SUBMITTER}),
     "GetRequest": _EVERYBODY,
+    "TraceRequest": _EVERYBODY,
     "ListRequests": _EVERYBODY,
     "CountRequests": _EVERYBODY,
     "Approve": frozenset({APPROVER}),
@@ -34,6 +35,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     "Supersede": frozenset({SUBMITTER}),
     "Execute": frozenset({SUBMITTER, OPERATOR, ADMIN}),
     "ResolveExecution": frozenset({OPERATOR, ADMIN}),
+    "Compensate": frozenset({SUBMITTER, OPERATOR, ADMIN}),
     "GetExecution": _EVERYBODY,
     "ListExecutions": _EVERYBODY,
     "WaitRequest": _EVERYBODY,
@@ -48,6 +50,7 @@ OWN_ONLY: Mapping[str, frozenset[str]] = {
     "Cancel": frozenset({SUBMITTER}),
     "Supersede": frozenset({SUBMITTER}),
     "Execute": frozenset({SUBMITTER}),
+    "Compensate": frozenset({SUBMITTER}),
 }
 """With no better role than these, the RPC applies to the caller's own requests alone."""
 

@@ -10,13 +10,31 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from governor.domain.batches import Conducted, conducted, given_up, spec_of
+from governor.domain.batches import (
+    Conducted,
+    conducted,
+    given_up,
+    next_to_undo,
+    not_put_right,
+    put_right,
+    spec_of,
+    undone,
+)
 from governor.domain.decision import Category
-from governor.domain.errors import Conflict, IllegalTransition
+from governor.domain.errors import (
+    Conflict,
+    IllegalTransition,
+    InvalidField,
+    NotExecuted,
+    NotReversible,
+    UndoExpired,
+)
+from governor.domain.execution import Execution
 from governor.domain.request import MutationRequest, PendingReason, Status
-from governor.domain.values import GOVERNOR, ExecutionId, RequestId
+from governor.domain.values import GOVERNOR, ExecutionId, Reason, RequestId
 from governor.usecases.app import App
-from governor.usecases.batch_ends import members_of
+from governor.usecases.batch_ends import batch_id_of, members_of
+from governor.usecases.batch_undo import taken_back
 from governor.usecases.claiming import Claims
 from governor.usecases.patience import persistently
 from governor.usecases.ports import Batch, Commit, ExecutionTrace
@@ -166,10 +184,40 @@ class Batches:
             raise Conflict(f"the batch {batch.id} has no execution")
         members = await persistently(app, members_of, app, batch)
         step = conducted(batch, execution, members, app.clock.now())
+        if step is None and all(member.is_terminal for member in members):
+            step = await persistently(app, self._put_right, batch, execution, members)
         if step is None:
             return False
         await self._commit(step)
         return True
+
+    async def _put_right(
+        self, batch: MutationRequest, execution: Execution, members: Sequence[MutationRequest]
+    ) -> Conducted | None:
+        """The next step of the plan by which what was applied is taken back. None: nothing yet.
+
+        Where it stands is read off the members alone: each names the request that takes it back.
+        """
+        app, id = self._app, next_to_undo(batch)
+        now = app.clock.now()
+        if id is None:
+            return undone(batch, execution, now)
+        member = next(one for one in members if one.id == id)
+        asked = member.progress.compensation_id
+        rollback = await app.store.request(asked) if asked is not None else None
+        if rollback is not None and rollback.status is Status.EXECUTED:
+            return put_right(batch, id, now)
+        if rollback is not None and not rollback.is_terminal:
+            self._watch(batch.id, (rollback.id,))
+            return None
+        if rollback is not None and batch_id_of(rollback) == batch.id:
+            why = rollback.progress.status_reason or Reason(code=rollback.status.value)
+            return not_put_right(batch, execution, id, why, now)
+        try:
+            return await taken_back(app, batch, member)
+        except (NotExecuted, NotReversible, UndoExpired, InvalidField) as refusal:
+            why = Reason(code=type(refusal).__name__, message=refusal.message)
+            return not_put_right(batch, execution, id, why, now)
 
     async def _commit(self, step: Conducted) -> None:
         app = self._app

@@ -4,6 +4,7 @@ The version is resolved on the way: before the claim by asking the host, or by t
 part of applying, where it compares and applies in one step.
 """
 
+from governor.domain.compensating import rollback_impossible
 from governor.domain.errors import Conflict, GovernorError, IllegalTransition
 from governor.domain.executing import Progression, claimed, reclaimed
 from governor.domain.execution import Execution
@@ -45,8 +46,8 @@ class Claims:
         """Resolves the version, where the host does not, and commits the claim.
 
         The committed request is not EXECUTING when its version turned out to be stale, or when
-        something has come to stand in the way: what it was approved on, or its maintenance window.
-        Raises StateBusy, Conflict, HostUnavailable, HostHeld, DirectoryUnavailable,
+        something has come to stand in the way: what it was approved on, its maintenance window, or
+        a host that takes nothing back. Raises StateBusy, Conflict, HostUnavailable, HostHeld, DirectoryUnavailable,
         IllegalTransition.
         """
         app = self._app
@@ -55,18 +56,24 @@ class Claims:
             if setback.request.status is not Status.APPROVED:
                 return await app.store.commit(commit.but(key=key))
             request = (await app.store.commit(commit)).requests[0]
-        resolution, current = _upfront(request), None
         # Nothing of a batch is ordered from the host; each of its members asks for itself.
         capabilities = None if request.is_batch else await app.standing.vouch()
+        if capabilities and request.is_rollback and not capabilities.rollback:
+            # Such a host would take it for the original change, with an empty payload.
+            step = rollback_impossible(request, now=app.clock.now())
+            return await app.store.commit(
+                Commit(requests=(step.request,), decisions=step.decisions, key=key)
+            )
+        resolution, current = _upfront(request), None
         if resolution is None and capabilities and not capabilities.compare_and_apply:
             current = await app.host.state_version(request.tenant, request.state)
             resolution = resolve(
                 request.progress.expected_version, current, request.content.stale_strategy
             )
             if resolution not in CLEAN:
-                step = stale_before_claim(request, current_version=current, now=app.clock.now())
+                stale = stale_before_claim(request, current_version=current, now=app.clock.now())
                 return await app.store.commit(
-                    Commit(requests=(step.request,), decisions=step.decisions, key=key)
+                    Commit(requests=(stale.request,), decisions=stale.decisions, key=key)
                 )
         claim = self._claimed(request, starter, resolution, current)
         try:

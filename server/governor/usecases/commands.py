@@ -1,6 +1,7 @@
 """What callers ask of the use cases, and what they are answered: plain values, no wire types."""
 
 from governor.domain.approval import VoteKind
+from governor.domain.compensation import CompensationKind, CompensationTrigger
 from governor.domain.execution import Execution
 from governor.domain.host_standing import HostStanding
 from governor.domain.request import (
@@ -8,8 +9,11 @@ from governor.domain.request import (
     BatchFailureMode,
     BatchOrdering,
     Content,
+    ExecutionMode,
     MutationRequest,
+    Payload,
     PendingReason,
+    StaleStrategy,
 )
 from governor.domain.values import ExecutionId, Micros, Reason, RequestId, Revision, Value
 from governor.usecases.ports import Capabilities, DecisionFilter, HostCondition, Validation
@@ -146,6 +150,28 @@ class ResolveExecution(Value, frozen=True, kw_only=True):
     resulting_version: str | None
     reason: Reason
     etag: str = ""
+
+
+class Compensate(Value, frozen=True, kw_only=True):
+    """Take back, or put right, what an executed request has done.
+
+    A FORWARD one has a payload, and for `mutation_type` and `expected_version` the original's where
+    they are None; a ROLLBACK has none of the three.
+    """
+
+    request_id: str
+    id: RequestId
+    kind: CompensationKind
+    reason: Reason
+    trigger: CompensationTrigger = CompensationTrigger.OPERATOR
+    etag: str = ""
+    justification: str = ""
+    stale_strategy: StaleStrategy = StaleStrategy.REJECT_STALE
+    expires_at: Micros | None = None
+    execution_mode: ExecutionMode = ExecutionMode.AUTOMATIC
+    payload: Payload | None = None
+    mutation_type: str | None = None
+    expected_version: str | None = None
 
 
 class TrustHost(Value, frozen=True, kw_only=True):

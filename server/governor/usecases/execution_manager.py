@@ -167,6 +167,7 @@ class ExecutionManager:
         return (
             capabilities is not None
             and capabilities.compare_and_apply
+            and (capabilities.rollback or not request.is_rollback)
             and request.content.execution_mode is ExecutionMode.AUTOMATIC
             and is_claimable(request, self._app.clock.now())
             and not self._stopping

@@ -20,6 +20,7 @@ from governor.domain.request import (
     BlastRadius,
     MutationRequest,
     PendingReason,
+    Reversibility,
     Risk,
     StateRef,
     Status,
@@ -142,6 +143,7 @@ class LinkKind(StrEnum):
     SUPERSEDES = "SUPERSEDES"
     CORRELATION = "CORRELATION"
     CAUSATION = "CAUSATION"
+    COMPENSATES = "COMPENSATES"
     MEMBER_OF = "MEMBER_OF"
 
 
@@ -386,6 +388,11 @@ class Capabilities(Value, frozen=True, kw_only=True):
     compare_and_apply: bool = False
     payload_bytes_max: int = 0
     mutation_types: tuple[str, ...] = ()
+    # What the host says of each of its types; one that it says nothing of is left out.
+    reversibility: dict[str, Reversibility] = {}  # noqa: RUF012 - msgspec copies it per struct
+    rollback: bool = False
+    # Unless the outcome says otherwise. None: for ever.
+    undo_retention_seconds: int | None = None
 
 
 class Validation(Value, frozen=True, kw_only=True):
@@ -557,7 +564,9 @@ class Tracing(Protocol):
         ...
 
     def execution_started(self, request: MutationRequest) -> "ExecutionTrace":
-        """A new root span for one execution, linked to the submission and the approvals."""
+        """A new root span for one execution, linked to the submission, to the approvals, and to the
+        request and the execution that it compensates.
+        """
         ...
 
 

@@ -8,7 +8,8 @@ from governor.usecases.access import authorised_request
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, Changed, ResolveExecution
 from governor.usecases.once import check_etag, once
-from governor.usecases.ports import Commit, Committed, IdempotencyKey
+from governor.usecases.outcomes import outcome_commit
+from governor.usecases.ports import Committed, IdempotencyKey
 
 
 async def resolve_execution(app: App, caller: Caller, command: ResolveExecution) -> Changed:
@@ -47,14 +48,8 @@ async def resolve_execution(app: App, caller: Caller, command: ResolveExecution)
             now=app.clock.now(),
             reason=reason,
         )
-        return await app.store.commit(
-            Commit(
-                requests=(step.request,),
-                executions=(step.execution,),
-                decisions=step.decisions,
-                key=key,
-            )
-        )
+        outcome = await outcome_commit(app, step)
+        return await app.store.commit(outcome.but(key=key))
 
     committed = await once(app, key, attempt)
     return Changed(

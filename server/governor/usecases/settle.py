@@ -37,8 +37,9 @@ from governor.domain.request import MutationRequest
 from governor.domain.values import Micros, Reason
 from governor.usecases.app import App
 from governor.usecases.batch_ends import batch_of
+from governor.usecases.outcomes import outcome_commit
 from governor.usecases.patience import persistently
-from governor.usecases.ports import Capabilities, Commit, ExecutionTrace, Order
+from governor.usecases.ports import Capabilities, ExecutionTrace, Order
 from governor.usecases.promises import (
     check_digest,
     check_fences,
@@ -50,6 +51,10 @@ log = logging.getLogger(__name__)
 
 MICROS = 1_000_000
 FENCE_ATTEMPTS_MAX = 5
+
+NEWS_MAX = 8
+"""How often an outcome is committed anew because a review, of its request or of the one that it
+compensates, came first. Each has two at most."""
 
 
 _Asking = Callable[[], Awaitable[LookupAnswer]]
@@ -319,33 +324,26 @@ class Settlement:
             )
         )
 
-    async def _commit(self, step: _Step) -> None:
+    async def _commit(self, step: _Step, attempts_left: int = NEWS_MAX) -> None:
         """Commits a step under our token; a conflict means that the token is no longer ours.
 
-        Unless nobody has written the execution: then it was the request's review that came first.
+        Unless nobody has written the execution: then it was the request's review that came first,
+        or something has come to be known of the original that a compensation has to be linked to.
         """
         try:
             progress = step()
-            committed = await persistently(
-                self._app,
-                self._app.store.commit,
-                Commit(
-                    requests=(progress.request,),
-                    executions=(progress.execution,),
-                    decisions=progress.decisions,
-                ),
-            )
+            commit = await persistently(self._app, outcome_commit, self._app, progress)
+            committed = await persistently(self._app, self._app.store.commit, commit)
         except (Conflict, IllegalTransition) as conflict:
-            if not await self._was_only_reviewed():
+            if not attempts_left or not await self._is_still_ours():
                 raise LeaseLost from conflict
-            await self._commit(step)
+            await self._commit(step, attempts_left - 1)
             return
         self._request, self._execution = committed.requests[0], committed.executions[0]
 
-    async def _was_only_reviewed(self) -> bool:
-        """Takes the request as it stands now, if all that has changed about it is its review.
-
-        It changes twice at most, so that nobody is kept here.
+    async def _is_still_ours(self) -> bool:
+        """Takes the request as it stands now, if all that has changed about it is its review, or of
+        a compensation nothing at all: then it was the original that changed.
         """
         app = self._app
         execution = await persistently(app, app.store.execution, self._execution.id)
@@ -354,7 +352,13 @@ class Settlement:
             execution is None
             or request is None
             or execution.revision != self._execution.revision
-            or request.progress.review == self._request.progress.review
+            or (
+                request.progress.review == self._request.progress.review
+                and (
+                    request.content.compensation is None
+                    or request.revision != self._request.revision
+                )
+            )
         ):
             return False
         self._request = request
@@ -380,13 +384,7 @@ async def fence(app: App, request: MutationRequest, execution: Execution) -> Non
             return
         case Applied() | Refused() | VersionMismatch():
             step = settled(request, execution, answer, attempts=0, now=app.clock.now())
-            await app.store.commit(
-                Commit(
-                    requests=(step.request,),
-                    executions=(step.execution,),
-                    decisions=step.decisions,
-                )
-            )
+            await app.store.commit(await outcome_commit(app, step))
             raise Conflict("the execution had an outcome before it could be fenced")
         case Fenced():
             raise Conflict("somebody else fences this execution")

@@ -63,7 +63,10 @@ async def submit(app: App, caller: Caller, command: Submit) -> Submitted:
         step, waits = await propose(
             app, caller, identity, content, command.expires_at, break_glass=command.break_glass
         )
-        return await _commit(app, step, waits, key)
+        plain = Commit(
+            requests=(step.request,), decisions=step.decisions, guards=waits.guards, key=key
+        )
+        return await commit_new(app, plain)
 
     committed = await once(app, key, attempt)
     request = committed.requests[0]
@@ -88,6 +91,7 @@ async def propose(
     *,
     supersedes: RequestId | None = None,
     break_glass: str | None = None,
+    compensated_traceparents: tuple[str, ...] = (),
 ) -> tuple[Advance, Waits]:
     """The new request as policy leaves it, not committed yet.
 
@@ -107,6 +111,7 @@ async def propose(
         expires_at=expiry_of(lifetime_of(app, emergency), content, expires_at, now),
         supersedes=supersedes,
         traceparent=caller.traceparent,
+        compensated_traceparents=compensated_traceparents,
     )
     waits = await waits_of(app, content, now)
     verdict = ask_policy(app, content, identity)
@@ -141,6 +146,7 @@ def ask_policy(app: App, content: Content, identity: Identity) -> Verdict:
             reversibility=intent.reversibility,
             blast_radius=intent.blast_radius,
             versioned=content.expected_version is not None,
+            compensation=content.compensation.kind if content.compensation is not None else "",
         )
     )
     if verdict.plan is not None:
@@ -152,20 +158,22 @@ def ask_policy(app: App, content: Content, identity: Identity) -> Verdict:
     return verdict
 
 
-async def _commit(app: App, step: Advance, waits: Waits, key: IdempotencyKey) -> Committed:
-    """Commits the request; claimed at once where nothing stands in the way of its execution."""
-    plain = Commit(requests=(step.request,), decisions=step.decisions, guards=waits.guards, key=key)
-    if step.request.status is not Status.APPROVED:
+async def commit_new(app: App, plain: Commit) -> Committed:
+    """Commits a new request, the first in `plain`; claimed at once where nothing stands in the way
+    of its execution.
+    """
+    new, *others = plain.requests
+    if new.status is not Status.APPROVED:
         return await app.store.commit(plain)
-    with app.executions.inline_claim(step.request) as claim:
+    with app.executions.inline_claim(new) as claim:
         if claim is None:
             return await app.store.commit(plain)
         try:
             return await app.store.commit(
                 plain.but(
-                    requests=(claim.request,),
+                    requests=(claim.request, *others),
                     executions=(claim.execution,),
-                    decisions=(*step.decisions, *claim.decisions),
+                    decisions=(*plain.decisions, *claim.decisions),
                 )
             )
         except StateBusy:

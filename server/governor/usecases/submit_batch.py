@@ -16,7 +16,6 @@ from governor.domain.errors import InvalidField
 from governor.domain.policy import Effect, Verdict, united
 from governor.domain.request import (
     BatchDecisionMode,
-    BatchFailureMode,
     BatchSpec,
     BlastRadius,
     Content,
@@ -89,8 +88,6 @@ def _check(command: SubmitBatch) -> None:
         raise InvalidField("members", "is empty")
     if len(command.members) > BATCH_MEMBERS_MAX:
         raise InvalidField("members", f"holds more than {BATCH_MEMBERS_MAX}")
-    if command.failure_mode is BatchFailureMode.COMPENSATE:
-        raise InvalidField("failure_mode", "COMPENSATE is not offered by this server")
     for position, content in enumerate(command.members):
         field = f"members[{position}]"
         check_ordinary(content, f"{field}.mutation")

@@ -77,6 +77,9 @@ async def supersede(app: App, caller: Caller, command: Supersede) -> Changed:
 
 def _check_same_state(request: MutationRequest, command: Supersede) -> None:
     content = command.content
+    if request.content.compensation is not None:
+        # The replacement would be none, and the original free for another.
+        raise InvalidField("id", "is a compensation: cancel it and compensate anew")
     if content.context.tenant != request.tenant:
         raise InvalidField("replacement.context.tenant", "is not the replaced request's")
     if content.state != request.state:

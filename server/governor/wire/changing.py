@@ -9,6 +9,7 @@ from governor.domain.errors import InvalidField
 from governor.domain.values import ExecutionId, Reason, RequestId
 from governor.usecases import (
     cancel,
+    compensate,
     execute,
     resolve,
     resolve_pending,
@@ -26,6 +27,7 @@ from governor.usecases.commands import (
     Cancel,
     CastVote,
     Changed,
+    Compensate,
     Execute,
     ResolveExecution,
     ResolvePending,
@@ -263,6 +265,33 @@ async def resolve_execution(
     return response
 
 
+async def compensate_request(
+    app: App, caller: Caller, request: wire.CompensateRequest
+) -> wire.CompensateResponse:
+    changed = await compensate.compensate(
+        app,
+        caller,
+        Compensate(
+            request_id=request.request_id,
+            id=RequestId(request.id),
+            etag=request.etag,
+            kind=enums.COMPENSATION_KIND.to_domain[request.kind],
+            trigger=enums.COMPENSATION_TRIGGER.to_domain[request.trigger],
+            reason=values.reason(request.reason),
+            justification=request.justification,
+            stale_strategy=enums.STALE_STRATEGY.to_domain[request.stale_strategy],
+            expires_at=submission.optional_moment(request, "expire_time"),
+            execution_mode=enums.EXECUTION_MODE.to_domain[request.execution_mode],
+            payload=submission.payload(request.payload) if request.HasField("payload") else None,
+            mutation_type=request.mutation_type or None,
+            expected_version=(
+                request.expected_version if request.HasField("expected_version") else None
+            ),
+        ),
+    )
+    return _changed(wire.CompensateResponse(), changed)
+
+
 async def trust_host(
     app: App, caller: Caller, request: wire.TrustHostRequest
 ) -> wire.TrustHostResponse:
@@ -290,6 +319,7 @@ _Changed = TypeVar(
     wire.SupersedeResponse,
     wire.ExecuteResponse,
     wire.ResolveExecutionResponse,
+    wire.CompensateResponse,
 )
 
 

@@ -149,6 +149,26 @@ PUBLIC: Final[Mapping[type[GovernorError], Public]] = {
         reason=errors_pb2.ERROR_REASON_NOT_IN_DOUBT,
         precondition="status",
     ),
+    errors.NotExecuted: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_NOT_EXECUTED,
+        precondition="status",
+    ),
+    errors.NotReversible: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_NOT_REVERSIBLE,
+        precondition="cause",
+    ),
+    errors.AlreadyCompensated: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_ALREADY_COMPENSATED,
+        precondition="id",
+    ),
+    errors.UndoExpired: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_UNDO_EXPIRED,
+        precondition="expired",
+    ),
     errors.HostHeld: Public(
         code=grpc.StatusCode.FAILED_PRECONDITION,
         reason=errors_pb2.ERROR_REASON_HOST_HELD,

@@ -31,6 +31,10 @@ EXECUTIONS_PAGE: Final = 50
 EXECUTIONS_PAGE_MAX: Final = 500
 DECISIONS_PAGE: Final = 100
 DECISIONS_PAGE_MAX: Final = 1000
+REQUESTS_TRACED: Final = 50
+REQUESTS_TRACED_MAX: Final = 200
+"""How many requests one trace holds. Each of them costs a look at what it names, and four at who
+names it."""
 
 HEARTBEAT_SECONDS_MIN: Final = 0.1
 HEARTBEAT_SECONDS_MAX: Final = 300.0

@@ -7,7 +7,7 @@ from governance.v1 import governance_service_pb2 as wire
 from governor.domain.execution import Execution
 from governor.domain.request import MutationRequest
 from governor.domain.values import ExecutionId, RequestId, Revision
-from governor.usecases import inbox, query, watch
+from governor.usecases import inbox, query, trace, watch
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, CaughtUp, Heartbeat, Subscribe, WaitFor
 from governor.usecases.ports import (
@@ -50,6 +50,34 @@ async def get_request(
     opinion = await query.preview(app, found) if request.preview else None
     if opinion is not None:
         put_validation(response.preview, opinion)
+    return response
+
+
+async def trace_request(
+    app: App, caller: Caller, request: wire.TraceRequestRequest
+) -> wire.TraceRequestResponse:
+    traced = await trace.trace_request(
+        app,
+        caller,
+        RequestId(request.id),
+        requests_max=request.requests_max or limits.REQUESTS_TRACED,
+        min_revision=request.min_revision,
+    )
+    response = wire.TraceRequestResponse()
+
+    def add(one: MutationRequest) -> int:
+        row = response.requests.add()
+        put_request(row, one, with_data=False)
+        return row.ByteSize()
+
+    shown = _fill(traced.requests, add)
+    ids = {one.id for one in traced.requests[:shown]}
+    for link in traced.links:
+        if link.source in ids and link.target in ids:
+            response.links.add(
+                kind=enums.LINK_KIND.to_wire[link.kind], from_id=link.source, to_id=link.target
+            )
+    response.truncated = traced.truncated or shown < len(traced.requests)
     return response
 
 

@@ -65,6 +65,8 @@ CALLS: Final[Sequence[Unary]] = (
         request=wire.ResolveExecutionRequest,
         handle=changing.resolve_execution,
     ),
+    Unary(name="Compensate", request=wire.CompensateRequest, handle=changing.compensate_request),
+    Unary(name="TraceRequest", request=wire.TraceRequestRequest, handle=reading.trace_request),
     Unary(name="GetExecution", request=wire.GetExecutionRequest, handle=reading.get_execution),
     Unary(
         name="ListExecutions", request=wire.ListExecutionsRequest, handle=reading.list_executions

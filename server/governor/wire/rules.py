@@ -156,22 +156,25 @@ BREAK_GLASS: Final = Rules(
 )
 
 
-def _mutation(payload_bytes_max: int) -> Rules:
-    payload = Rules(
+def _payload(bytes_max: int) -> Rules:
+    return Rules(
         message=mutation_pb2.Payload.DESCRIPTOR,
         fields=(
             Field(name="content_type", shape=MEDIA_TYPE, required=True),
-            Field(name="data", shape=octets_up_to(payload_bytes_max)),
+            Field(name="data", shape=octets_up_to(bytes_max)),
             Field(name="size_bytes", shape=Unread(words="ignored")),
             Field(name="sha256", shape=Unread(words="ignored")),
         ),
     )
+
+
+def _mutation(payload_bytes_max: int) -> Rules:
     return Rules(
         message=mutation_pb2.Mutation.DESCRIPTOR,
         fields=(
             Field(name="type", shape=NAME, required=True),
             Field(name="state", shape=STATE, required=True),
-            Field(name="payload", shape=payload, required=True),
+            Field(name="payload", shape=_payload(payload_bytes_max), required=True),
             Field(name="expected_version", shape=VERSION),
             Field(name="stale_strategy", shape=choice(enums.STALE_STRATEGY)),
         ),
@@ -242,6 +245,65 @@ def _submit_batch(submit: Rules) -> Rules:
             Field(name="justification", shape=TEXT),
         ),
     )
+
+
+def _compensate(payload_bytes_max: int) -> Rules:
+    return Rules(
+        message=governance_service_pb2.CompensateRequest.DESCRIPTOR,
+        fields=(
+            REQUEST_ID,
+            TARGET_ID,
+            IF_ETAG,
+            Field(name="kind", shape=choice(enums.COMPENSATION_KIND), required=True),
+            Field(name="trigger", shape=choice(enums.COMPENSATION_TRIGGER)),
+            Field(name="reason", shape=REASON, required=True),
+            Field(name="justification", shape=TEXT),
+            Field(name="stale_strategy", shape=choice(enums.STALE_STRATEGY)),
+            Field(name="expire_time", shape=MOMENT),
+            Field(name="execution_mode", shape=choice(enums.EXECUTION_MODE)),
+            Field(name="payload", shape=_payload(payload_bytes_max)),
+            Field(name="mutation_type", shape=NAME),
+            Field(name="expected_version", shape=VERSION),
+        ),
+        relations=(
+            Relation(
+                name="trigger",
+                words="must not be BATCH_FAILURE: batches say it themselves",
+                holds=_is_asked_for_by_somebody,
+            ),
+            Relation(
+                name="payload",
+                words="must be set for FORWARD, unset for ROLLBACK",
+                holds=_has_a_payload_unless_it_takes_back,
+            ),
+            Relation(
+                name="mutation_type",
+                words="must be unset for ROLLBACK",
+                holds=lambda request: not (_takes_back(request) and request.mutation_type),
+            ),
+            Relation(
+                name="expected_version",
+                words="must be unset for ROLLBACK",
+                holds=lambda request: (
+                    not (_takes_back(request) and request.HasField("expected_version"))
+                ),
+            ),
+        ),
+    )
+
+
+def _takes_back(request: governance_service_pb2.CompensateRequest) -> bool:
+    return request.kind == mutation_pb2.COMPENSATION_KIND_ROLLBACK
+
+
+def _is_asked_for_by_somebody(request: governance_service_pb2.CompensateRequest) -> bool:
+    return request.trigger != mutation_pb2.COMPENSATION_TRIGGER_BATCH_FAILURE
+
+
+def _has_a_payload_unless_it_takes_back(
+    request: governance_service_pb2.CompensateRequest,
+) -> bool:
+    return request.HasField("payload") is not _takes_back(request)
 
 
 def _executes_before_it_expires(request: governance_service_pb2.SubmitRequest) -> bool:
@@ -396,6 +458,15 @@ def request_rules(bounds: WireLimits) -> Mapping[str, Rules]:
             fields=(REQUEST_ID, TARGET_ID, IF_ETAG, Field(name="wait", shape=WAIT)),
         ),
         "ResolveExecution": RESOLVE_EXECUTION,
+        "Compensate": _compensate(bounds.payload_bytes_max),
+        "TraceRequest": Rules(
+            message=governance_service_pb2.TraceRequestRequest.DESCRIPTOR,
+            fields=(
+                TARGET_ID,
+                Field(name="requests_max", shape=number(0, limits.REQUESTS_TRACED_MAX)),
+                MIN_REVISION,
+            ),
+        ),
         "GetExecution": Rules(
             message=governance_service_pb2.GetExecutionRequest.DESCRIPTOR,
             fields=(Field(name="execution_id", shape=ID, required=True), MIN_REVISION),

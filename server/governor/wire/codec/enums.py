@@ -16,6 +16,7 @@ from governance.v1 import (
 )
 from governor.domain.approval import StepMode, VoteKind
 from governor.domain.break_glass import ReviewStatus
+from governor.domain.compensation import CompensationKind, CompensationTrigger
 from governor.domain.decision import Category, Code
 from governor.domain.execution import ExecutionStatus, Severity
 from governor.domain.host_standing import HoldCode
@@ -140,6 +141,24 @@ STALE_STRATEGY: Final = EnumTable(
         StaleStrategy.REVALIDATE_ON_LATEST: mutation_pb2.STALE_STRATEGY_REVALIDATE_ON_LATEST,
     },
     absent=StaleStrategy.REJECT_STALE,
+)
+
+COMPENSATION_KIND: Final = EnumTable(
+    mutation_pb2.CompensationKind.DESCRIPTOR,
+    {
+        CompensationKind.ROLLBACK: mutation_pb2.COMPENSATION_KIND_ROLLBACK,
+        CompensationKind.FORWARD: mutation_pb2.COMPENSATION_KIND_FORWARD,
+    },
+)
+
+COMPENSATION_TRIGGER: Final = EnumTable(
+    mutation_pb2.CompensationTrigger.DESCRIPTOR,
+    {
+        CompensationTrigger.OPERATOR: mutation_pb2.COMPENSATION_TRIGGER_OPERATOR,
+        CompensationTrigger.BATCH_FAILURE: mutation_pb2.COMPENSATION_TRIGGER_BATCH_FAILURE,
+        CompensationTrigger.FAILED_EXECUTION: mutation_pb2.COMPENSATION_TRIGGER_FAILED_EXECUTION,
+    },
+    absent=CompensationTrigger.OPERATOR,
 )
 
 EXECUTION_MODE: Final = EnumTable(
@@ -274,6 +293,7 @@ CATEGORY: Final = EnumTable(
         Category.EXECUTION: decision_pb2.DECISION_CATEGORY_EXECUTION,
         Category.HOST: decision_pb2.DECISION_CATEGORY_HOST,
         Category.BREAK_GLASS: decision_pb2.DECISION_CATEGORY_BREAK_GLASS,
+        Category.COMPENSATION: decision_pb2.DECISION_CATEGORY_COMPENSATION,
         Category.BATCH: decision_pb2.DECISION_CATEGORY_BATCH,
     },
 )
@@ -304,6 +324,7 @@ LINK_KIND: Final = EnumTable(
         LinkKind.SUPERSEDES: governance_service_pb2.LINK_KIND_SUPERSEDES,
         LinkKind.CORRELATION: governance_service_pb2.LINK_KIND_CORRELATION,
         LinkKind.CAUSATION: governance_service_pb2.LINK_KIND_CAUSATION,
+        LinkKind.COMPENSATES: governance_service_pb2.LINK_KIND_COMPENSATES,
         LinkKind.MEMBER_OF: governance_service_pb2.LINK_KIND_MEMBER_OF,
     },
 )
@@ -370,4 +391,6 @@ TABLES: Final[tuple[EnumTable[Enum, int], ...]] = (  # type: ignore[assignment] 
     REVIEW_STATUS,
     LINK_KIND,
     PENDING_OUTCOME,
+    COMPENSATION_KIND,
+    COMPENSATION_TRIGGER,
 )

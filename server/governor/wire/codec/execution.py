@@ -43,6 +43,8 @@ def put_execution(target: execution_pb2.Execution, execution: Execution) -> None
     target.resolved_by = execution.resolved_by
     target.traceparent = execution.traceparent
     target.revision = execution.revision
+    target.compensates_execution_audit_id = execution.compensates or ""
+    target.compensated_by_execution_audit_id = execution.compensated_by or ""
 
 
 def put_applied(target: execution_pb2.Applied, applied: Applied) -> None:
@@ -58,6 +60,9 @@ def put_applied(target: execution_pb2.Applied, applied: Applied) -> None:
         )
     if applied.previous_version is not None:
         target.previous_version = applied.previous_version
+    target.undo_token = applied.undo_token
+    if applied.undo_expires_at is not None:
+        values.put_moment(target.undo_expire_time, applied.undo_expires_at)
 
 
 def put_validation(

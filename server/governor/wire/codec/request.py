@@ -15,6 +15,7 @@ from governor.domain.approval import (
     Vote,
 )
 from governor.domain.break_glass import Review
+from governor.domain.compensation import CompensatedBy, Compensation
 from governor.domain.counting import open_requirements
 from governor.domain.digest import plan_digest
 from governor.domain.gates import Gate, Window
@@ -38,6 +39,8 @@ from governor.wire.codec.enums import (
     BATCH_FAILURE_MODE,
     BATCH_ORDERING,
     BLAST_RADIUS,
+    COMPENSATION_KIND,
+    COMPENSATION_TRIGGER,
     DEPENDENCY_FAILURE,
     EFFECT,
     EXECUTION_MODE,
@@ -87,6 +90,9 @@ def put_request(
         values.put_moment(target.execute_before, progress.execute_before)
     if progress.review is not None:
         _put_review(target.review, progress.review)
+    if progress.compensated_by is not None:
+        _put_compensated_by(target.compensated_by, progress.compensated_by)
+    target.compensation_id = progress.compensation_id or ""
     if content.batch is not None:
         target.batch.batch_id = content.batch.batch_id
         target.batch.position = content.batch.position
@@ -111,6 +117,8 @@ def _put_content(target: request_pb2.MutationRequest, content: Content, *, with_
         target.depends_on.extend(content.depends_on)
     target.execution_mode = EXECUTION_MODE.to_wire[content.execution_mode]
     target.on_dependency_failure = DEPENDENCY_FAILURE.to_wire[content.on_dependency_failure]
+    if content.compensation is not None:
+        _put_compensation(target.compensation, content.compensation)
 
 
 NOT_BEGUN: Final = BatchProgress()
@@ -165,6 +173,25 @@ def _put_evidence(target: mutation_pb2.Evidence, evidence: Evidence) -> None:
     target.uri = evidence.uri
     target.sha256 = evidence.sha256
     target.description = evidence.description
+
+
+def _put_compensation(target: mutation_pb2.Compensation, compensation: Compensation) -> None:
+    target.mutation_request_id = compensation.request_id
+    target.execution_id = compensation.execution_id
+    target.kind = COMPENSATION_KIND.to_wire[compensation.kind]
+    target.trigger = COMPENSATION_TRIGGER.to_wire[compensation.trigger]
+    target.undo_token = compensation.undo_token
+    if compensation.reason.code:
+        values.put_reason(target.reason, compensation.reason)
+
+
+def _put_compensated_by(target: request_pb2.CompensatedBy, by: CompensatedBy) -> None:
+    target.mutation_request_id = by.request_id
+    target.execution_id = by.execution_id
+    target.execution_audit_id = by.execution_audit_id
+    target.kind = COMPENSATION_KIND.to_wire[by.kind]
+    target.trigger = COMPENSATION_TRIGGER.to_wire[by.trigger]
+    values.put_moment(target.time, by.at)
 
 
 def _put_pending(target: request_pb2.Pending, request: MutationRequest, pending: Pending) -> None:

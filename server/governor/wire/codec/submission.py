@@ -5,6 +5,7 @@ from hashlib import sha256
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from governance.v1 import governance_service_pb2, mutation_pb2
+from governor.domain.compensation import Compensation
 from governor.domain.request import (
     Content,
     Evidence,
@@ -12,10 +13,12 @@ from governor.domain.request import (
     Payload,
     RuntimeContext,
 )
-from governor.domain.values import Micros, RequestId
+from governor.domain.values import ExecutionId, Micros, RequestId
 from governor.wire.codec import values
 from governor.wire.codec.enums import (
     BLAST_RADIUS,
+    COMPENSATION_KIND,
+    COMPENSATION_TRIGGER,
     DEPENDENCY_FAILURE,
     EXECUTION_MODE,
     REVERSIBILITY,
@@ -84,6 +87,18 @@ def intent(source: mutation_pb2.Intent) -> Intent:
     )
 
 
+def compensation(source: mutation_pb2.Compensation) -> Compensation:
+    """What is taken back or put right, as an answer shows it."""
+    return Compensation(
+        request_id=RequestId(source.mutation_request_id),
+        execution_id=ExecutionId(source.execution_id),
+        kind=COMPENSATION_KIND.to_domain[source.kind],
+        trigger=COMPENSATION_TRIGGER.to_domain[source.trigger],
+        undo_token=source.undo_token,
+        reason=values.reason(source.reason),
+    )
+
+
 def evidence(source: mutation_pb2.Evidence) -> Evidence:
     """One piece of evidence."""
     return Evidence(
@@ -96,8 +111,10 @@ def evidence(source: mutation_pb2.Evidence) -> Evidence:
 
 def optional_moment(
     request: governance_service_pb2.SubmitRequest
+    | governance_service_pb2.SubmitBatchRequest
     | governance_service_pb2.ListRequestsRequest
-    | governance_service_pb2.DecisionFilter,
+    | governance_service_pb2.DecisionFilter
+    | governance_service_pb2.CompensateRequest,
     field: str,
 ) -> Micros | None:
     """The moment in a field that may be absent."""
