@@ -29,6 +29,7 @@ SEQUENTIAL, INDEPENDENT = BatchOrdering.SEQUENTIAL, BatchOrdering.INDEPENDENT
 STOP, CONTINUE = BatchFailureMode.STOP, BatchFailureMode.CONTINUE
 COMPENSATE = BatchFailureMode.COMPENSATE
 UNDOING = COMPARING.but(rollback=True)
+SOON = Micros(1_700_000_060_000_000)
 WHOLE, PER_MEMBER = BatchDecisionMode.BATCH, BatchDecisionMode.PER_MEMBER
 
 
@@ -325,33 +326,39 @@ async def test_members_on_one_state_are_put_right_one_after_the_other(sidecar: G
 
 
 async def test_what_cannot_be_put_right_waits_for_a_person(sidecar: Governed) -> None:
-    sidecar.host.promises, sidecar.host.refused_ids = UNDOING, {"c"}
-    sidecar.host.orders.shut()
+    sidecar.host.refused_ids = {"c"}
     answer = await sidecar.submit_batch(*flags("a", "b", "c"), failure_mode=COMPENSATE)
-    for _ in range(2):
-        sidecar.host.orders.open()
-        await sidecar.quiet()
-    batch = await sidecar.now(answer.batch)
-    assert batch.is_terminal
-
-    sidecar.host.refused_ids = {"z"}
-    later = await sidecar.submit_batch(
-        *flags("x", "y"), *flags("z", depends_on=()), failure_mode=COMPENSATE
-    )
-    sidecar.host.touch((later.batch.tenant, later.members[0].state.type, "never"))
-    sidecar.host.promises = UNDOING.but(rollback=False)
     await sidecar.quiet()
-    batch = await sidecar.now(later.batch)
+
+    batch = await sidecar.now(answer.batch)
     assert batch.waits_for(PendingReason.AUDIT)
     reason = batch.progress.status_reason
     assert reason is not None
     assert reason.code == "BATCH_NOT_COMPENSATED"
-    assert reason.metadata["not_put_right"].split(",") == [one.id for one in later.members[:2]]
-    assert await left_behind(sidecar) == [later.members[1].id, later.members[0].id]
+    assert reason.metadata["not_put_right"].split(",") == [one.id for one in answer.members[:2]]
+    assert set(await left_behind(sidecar)) == {one.id for one in answer.members[:2]}
 
-    assert batch.progress.execution_id is not None
-    await sidecar.resolve(OTTO, batch, None)
-    assert (await sidecar.now(batch)).status is Status.FAILED
+    (execution,) = await sidecar.app.store.executions_of(batch.id)
+    await sidecar.resolve(OTTO, execution, "as it is")
+    assert (await sidecar.now(batch)).status is Status.EXECUTED
+    assert await left_behind(sidecar) == [], "somebody has said that it is well"
+
+
+async def test_a_rollback_that_is_stale_is_not_applied(sidecar: Governed) -> None:
+    sidecar.host.promises, sidecar.host.refused_ids = UNDOING, {"c"}
+    answer = await sidecar.submit_batch(
+        *flags("a", "b"), *flags("c", execute_after=SOON), failure_mode=COMPENSATE
+    )
+    await sidecar.quiet()
+    sidecar.host.touch(answer.members[0].slot)
+    await sidecar.pass_time(120)
+
+    batch = await sidecar.now(answer.batch)
+    assert batch.waits_for(PendingReason.AUDIT)
+    assert batch.progress.status_reason is not None
+    assert batch.progress.status_reason.metadata["code"] == "STALE"
+    assert batch.progress.status_reason.metadata["put_right"] == answer.members[1].id
+    assert [effect.slot[2] for effect in sidecar.host.effects] == ["a", "b", "b"]
 
 
 async def left_behind(sidecar: Governed) -> list[str]:

@@ -190,7 +190,7 @@ def conducted(
 def taking_back(batch: MutationRequest, ask: Advance, original: Advance, now: Micros) -> Conducted:
     """A member is to be taken back by the request in `ask`; `original` knows of it from now on."""
     after = advance(batch, Trigger.BATCH_ADVANCED, now)
-    facts = {"member": original.request.id, "compensation": ask.request.id}
+    facts: dict[str, str] = {"member": original.request.id, "compensation": ask.request.id}
     said = decide(Code.BATCH_ADVANCED, after, actor=GOVERNOR, at=now, facts=facts)
     return Conducted(
         requests=(after, ask.request, original.request),

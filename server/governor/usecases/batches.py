@@ -105,7 +105,7 @@ class Batches:
             self._forget(batch.id)
 
     def _notice_entries(self, batch: Batch) -> None:
-        """What another process has changed is read again, if it belongs to what is conducted here."""
+        """What another process has changed is read again, if it belongs to a batch of ours."""
         for entry in batch.entries if self._watched else ():
             if entry.category is Category.LIFECYCLE:
                 id = self._batch_of.get(entry.request_id, entry.request_id)

@@ -47,8 +47,8 @@ class Claims:
 
         The committed request is not EXECUTING when its version turned out to be stale, or when
         something has come to stand in the way: what it was approved on, its maintenance window, or
-        a host that takes nothing back. Raises StateBusy, Conflict, HostUnavailable, HostHeld, DirectoryUnavailable,
-        IllegalTransition.
+        a host that takes nothing back. Raises StateBusy, Conflict, HostUnavailable, HostHeld,
+        DirectoryUnavailable, IllegalTransition.
         """
         app = self._app
         while (setback := self._setback(request)) is not None:

@@ -212,8 +212,8 @@ def _expiry(
 def _content(
     batch_id: RequestId, spec: BatchSpec, contents: Sequence[Content], justification: str
 ) -> Content:
-    """The batch as a mutation of its own. Of what its members say, it says what all of them say, and
-    the worst that any of them expects.
+    """The batch as a mutation of its own. It says what all of its members say, and the worst that
+    any of them expects.
     """
     digests = [request_digest(content, content.expected_version) for content in contents]
     contexts, intents = [one.context for one in contents], [one.intent for one in contents]
