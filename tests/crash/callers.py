@@ -161,6 +161,16 @@ class Callers:
         request: request_pb2.MutationRequest = answer.request
         return request
 
+    def acknowledged_batch(
+        self, actor: str, message: governance_service_pb2.SubmitBatchRequest
+    ) -> governance_service_pb2.SubmitBatchResponse:
+        """As `call`, for a batch: who sees its members through keeps no receipt."""
+        answer: governance_service_pb2.SubmitBatchResponse
+        answer = self.call("SubmitBatch", actor, message)
+        with self._guard:
+            self.revision = max(self.revision, answer.revision)
+        return answer
+
     def see_through(
         self, name: str, id: str, expected: "request_pb2.RequestStatus.ValueType"
     ) -> None:

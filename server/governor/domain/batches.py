@@ -121,7 +121,7 @@ def members_ended(
 def given_up(
     batch: MutationRequest, members: Sequence[MutationRequest], now: Micros
 ) -> Conducted | None:
-    """The end of a batch that still waits, when it can no longer be executed whole. None: it can."""
+    """The end of a batch that still waits, once it cannot be executed whole. None: it can."""
     lost = [member for member in members if _has_failed(member)]
     if not lost or spec_of(batch).failure_mode is BatchFailureMode.CONTINUE:
         return None
@@ -213,7 +213,7 @@ def put_right(batch: MutationRequest, member: RequestId, now: Micros) -> Conduct
 
 
 def undone(batch: MutationRequest, execution: Execution, now: Micros) -> Conducted:
-    """Everything that was applied has been put right again: the batch has FAILED, and left nothing."""
+    """Everything that was applied has been put right: the batch has FAILED, and left nothing."""
     progress = batch.progress.batch or BatchProgress()
     reason = Reason(
         code="BATCH_COMPENSATED",

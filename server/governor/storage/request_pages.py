@@ -185,7 +185,7 @@ def _of_rows(query: RequestQuery) -> Iterator[_Filter]:
 
 
 def _is_left_behind() -> _Condition:
-    """Of a member that was applied in a batch which came to less: nobody has said that this is well.
+    """Of a member that was applied in a batch which came to less: nobody has called that well.
 
     The batch shares its members' place in lists. It is asked of the few that carry the label.
     """
