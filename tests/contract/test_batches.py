@@ -49,7 +49,8 @@ async def ended(
         applied=tuple(one.id for one in applied),
         is_broken=batch.progress.batch is None or batch.progress.batch.is_broken,
     )
-    after = moved(batch, status, batch=progress, pending=waits)
+    after = moved(batch, status, batch=progress)
+    after = after.but(progress=after.progress.but(pending=waits))
     return (await store.commit(change(after))).requests[0]
 
 

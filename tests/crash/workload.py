@@ -91,8 +91,8 @@ class Everyday:
             request_id=f"{self.name}-batch", members=members
         )
         answer = self.callers.acknowledged_batch("ann", batch)
-        for number, member in enumerate(answer.members):
-            self.callers.see_through(f"batched-{number}", member.id, EXECUTED)
+        for number, one in enumerate(answer.members):
+            self.callers.see_through(f"batched-{number}", one.id, EXECUTED)
 
     def _submit(self, what: str, **fields: Any) -> str:
         return self.callers.acknowledged("Submit", "ann", self._message(what, **fields)).id

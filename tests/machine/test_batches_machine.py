@@ -85,7 +85,7 @@ def test_whatever_fails_and_whoever_dies_batches_end_as_they_promise(asked: list
 
 async def _play(folder: Path, asked: list[Asked]) -> None:
     host = ScriptedHost(promises=COMPARING.but(rollback=True), refused_ids={REFUSING})
-    async with governed(folder, Limits(), host) as sidecar:
+    async with governed(folder, limits=Limits(), host=host) as sidecar:
         for one in asked:
             await _one(sidecar, one)
 
