@@ -17,7 +17,7 @@ from governor.domain.digest import (
     request_digest,
 )
 from governor.domain.request import Content, DependencyFailure
-from governor.domain.values import ExecutionId, RequestId
+from governor.domain.values import ExecutionId, Reason, RequestId
 from governor.wire.codec import enums, submission
 from governor.wire.errors import INTERNAL, PUBLIC, reason_name
 
@@ -66,6 +66,7 @@ def test_the_fields_are_listed_in_the_order_they_are_hashed() -> None:
         kind=CompensationKind.ROLLBACK,
         trigger=CompensationTrigger.OPERATOR,
         undo_token=b"token",
+        reason=Reason(code="WRONG", category="RISK", message="it was", metadata={"ticket": "T-1"}),
     )
     whole = plain.but(
         context=context,

@@ -31,7 +31,7 @@ from governor.domain.request import (
     StaleStrategy,
     StateRef,
 )
-from governor.domain.values import ExecutionId, Micros, RequestId
+from governor.domain.values import ExecutionId, Micros, Reason, RequestId
 
 # ---------------------------------------------------------------- known answers
 
@@ -64,6 +64,9 @@ ROLLBACK = Compensation(
     kind=CompensationKind.ROLLBACK,
     trigger=CompensationTrigger.OPERATOR,
     undo_token=b"\x00\n9",
+    reason=Reason(
+        code="WRONG", category="RISK", message="it was", metadata={"z": "1", "ticket": "T-1"}
+    ),
 )
 
 WHOLE = Content(
@@ -147,8 +150,15 @@ WHOLE_FORM = (
     b"compensation_kind=8:ROLLBACK\n"
     b"compensation_trigger=8:OPERATOR\n"
     b"undo_token=3:\x00\n9\n"
+    b"compensation_reason=5:WRONG\n"
+    b"compensation_reason_category=4:RISK\n"
+    b"compensation_reason_message=6:it was\n"
+    b"compensation_fact_key=6:ticket\n"
+    b"compensation_fact_value=3:T-1\n"
+    b"compensation_fact_key=1:z\n"
+    b"compensation_fact_value=1:1\n"
 )
-WHOLE_DIGEST = "4668c499afccbbbec77a17d0304d568f84580b531ddb3404d0deea5dc5ae4a9e"
+WHOLE_DIGEST = "36dd272d8743db6472ffd6cd765b11886ea7acdb9bcc5e18e4c9e3962574bdbd"
 
 KNOWN = [
     pytest.param(SMALL, None, SMALL_FORM, SMALL_DIGEST, id="small"),
@@ -234,13 +244,18 @@ OTHER: dict[tuple[str, str], Any] = {
     ("Compensation", "kind"): CompensationKind.FORWARD,
     ("Compensation", "trigger"): CompensationTrigger.BATCH_FAILURE,
     ("Compensation", "undo_token"): b"other",
+    ("Compensation", "reason"): Reason(code=""),
+    ("Reason", "code"): "OTHER",
+    ("Reason", "category"): "OTHER",
+    ("Reason", "message"): "other",
+    ("Reason", "metadata"): {"other": "other"},
 }
 NOT_TAKEN_FROM_THE_CONTENT = {
     ("Content", "expected_version"),  # passed beside it: renewal and revalidation move it
     ("Payload", "size_bytes"),  # follows from data, as its digest does
     ("Payload", "sha256"),
 }
-PARTS = (Content, RuntimeContext, StateRef, Payload, Intent, Evidence, Compensation)
+PARTS = (Content, RuntimeContext, StateRef, Payload, Intent, Evidence, Compensation, Reason)
 
 
 def changed(struct: str, field: str, value: Any) -> Content:
@@ -251,6 +266,9 @@ def changed(struct: str, field: str, value: Any) -> Content:
         case "Evidence":
             first, second = WHOLE.evidence
             return WHOLE.but(evidence=(first, second.but(**{field: value})))
+        case "Reason":
+            reason = ROLLBACK.reason.but(**{field: value})
+            return WHOLE.but(compensation=ROLLBACK.but(reason=reason))
         case _:
             name = {
                 "RuntimeContext": "context",
@@ -339,6 +357,13 @@ CONTENTS = st.builds(
         kind=st.sampled_from(CompensationKind),
         trigger=st.sampled_from(CompensationTrigger),
         undo_token=BYTES,
+        reason=st.builds(
+            Reason,
+            code=TEXT,
+            category=TEXT,
+            message=TEXT,
+            metadata=st.dictionaries(TEXT, TEXT, max_size=3),
+        ),
     ),
 )
 VERSIONS = st.none() | TEXT
@@ -379,6 +404,9 @@ def rebuilt(form: bytes) -> tuple[Content, str | None]:
         strict=True,
     )
     metadata = zip(each("metadata_key"), each("metadata_value"), strict=True)
+    facts = [
+        [value.decode() for value in each(f"compensation_fact_{part}")] for part in ("key", "value")
+    ]
     content = Content(
         context=RuntimeContext(
             tenant=text("tenant"),
@@ -416,6 +444,12 @@ def rebuilt(form: bytes) -> tuple[Content, str | None]:
             kind=CompensationKind(text("compensation_kind")),
             trigger=CompensationTrigger(text("compensation_trigger")),
             undo_token=single.get("undo_token", b""),
+            reason=Reason(
+                code=text("compensation_reason"),
+                category=text("compensation_reason_category"),
+                message=text("compensation_reason_message"),
+                metadata=dict(zip(*facts, strict=True)),
+            ),
         )
         if "compensates" in single
         else None,

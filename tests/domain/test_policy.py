@@ -233,10 +233,33 @@ ROWS: list[Row] = [
     *by_what_is_held("requester_groups", "groups"),
     ("versioned", True, [{"versioned": True}], [{"versioned": False}]),
     ("versioned", False, [{"versioned": False}], [{"versioned": True}]),
+    (
+        "compensations",
+        ("ROLLBACK",),
+        [{"compensation": "ROLLBACK"}],
+        [{}, {"compensation": "FORWARD"}],
+    ),
+    (
+        "compensations",
+        ("FORWARD",),
+        [{"compensation": "FORWARD"}],
+        [{}, {"compensation": "ROLLBACK"}],
+    ),
+    ("compensations", (), [{}, {"compensation": "FORWARD"}], [{"compensation": "ROLLBACK"}]),
     ("versioned", None, [{"versioned": True}, {"versioned": False}], []),
 ]
 HOLDING = [(name, stated, facts) for name, stated, holding, _ in ROWS for facts in holding]
 BROKEN = [(name, stated, facts) for name, stated, _, breaking in ROWS for facts in breaking]
+
+
+def test_a_rollback_is_allowed_by_no_rule_that_does_not_speak_of_it_and_bound_by_every_other() -> (
+    None
+):
+    back = FACTS.but(compensation="ROLLBACK")
+    assert evaluate((ALLOW,), back).effect is Effect.DENY
+    assert evaluate((ALLOW, ALLOW.but(compensations=("ROLLBACK",))), back).effect is Effect.ALLOW
+    assert evaluate((ALLOW, DEFER), back) == evaluate((ALLOW, DEFER), FACTS)
+    assert evaluate((ALLOW, DENY), back) == evaluate((ALLOW, DENY), FACTS)
 
 
 def test_every_condition_that_a_rule_can_state_is_tried_here() -> None:

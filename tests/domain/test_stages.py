@@ -8,6 +8,7 @@ import pytest
 
 from governor.domain.approval import VoteKind
 from governor.domain.auditing import audited
+from governor.domain.compensating import rollback_impossible
 from governor.domain.emergency import glass_lost
 from governor.domain.errors import (
     Conflict,
@@ -226,6 +227,7 @@ EVENTS: dict[str, Event] = {
     "superseded": supersedes,
     "expired": lambda at: expired(at.request, now=NOW),
     "the execution window passed": lambda at: execution_window_passed(at.request, now=NOW),
+    "the host takes nothing back": lambda at: rollback_impossible(at.request, now=NOW),
     "the window closed": lambda at: window_closed(at.request, now=NOW),
     "claimed": claims(None),
     "claimed, validated": claims(Resolution.VALIDATED),
@@ -415,6 +417,7 @@ LAW: dict[str, dict[Sequence[str], tuple[str, str, str]]] = {
     "the execution window passed": {
         (*WAITING, "revalidating", *READY): ("EXPIRED", "", "expired"),
     },
+    "the host takes nothing back": {READY: ("REJECTED", "", "rejected")},
     "the window closed": {READY: ("PENDING", "SCHEDULE", "pending")},
     "claimed": {READY: ("EXECUTING", "", "execution:claimed")},
     "claimed, validated": {

@@ -19,7 +19,12 @@ from governance.v1 import (
 from governance.v1 import governance_service_pb2 as wire
 from governor.domain.approval import Approval, Plan, Requirement, Step, Target, Vote, VoteKind
 from governor.domain.break_glass import Review
-from governor.domain.compensation import Compensation, CompensationKind, CompensationTrigger
+from governor.domain.compensation import (
+    CompensatedBy,
+    Compensation,
+    CompensationKind,
+    CompensationTrigger,
+)
 from governor.domain.decision import Code, Decision
 from governor.domain.execution import Applied, ExecutionStatus
 from governor.domain.policy import Effect, Verdict
@@ -81,7 +86,8 @@ def test_zero_means_something_only_where_the_contract_says_what() -> None:
     assert meaning["StaleStrategy"] is StaleStrategy.REJECT_STALE
     assert meaning["ExecutionMode"] is ExecutionMode.AUTOMATIC
     assert meaning["DependencyFailure"] is DependencyFailure.REJECT
-    assert len(meaning) == 7
+    assert meaning["CompensationTrigger"] is CompensationTrigger.OPERATOR
+    assert len(meaning) == 8
 
 
 def test_every_decision_code_has_a_pair_of_its_own() -> None:
@@ -254,6 +260,7 @@ ROLLBACK = Compensation(
     execution_id=ExecutionId("ex-9"),
     kind=CompensationKind.ROLLBACK,
     trigger=CompensationTrigger.BATCH_FAILURE,
+    reason=Reason(code="MEMBER_FAILED", message="mr-8 failed"),
     undo_token=b"\x00token",
 )
 
@@ -302,6 +309,15 @@ def full_request() -> MutationRequest:
         updated_at=Micros(7),
         execute_before=Micros(11),
         review=Review(reviewers=step.requirements[0].targets, due_at=Micros(12)),
+        compensation_id=RequestId("mr-11"),
+        compensated_by=CompensatedBy(
+            request_id=RequestId("mr-11"),
+            execution_id=ExecutionId("ex-11"),
+            execution_audit_id=AuditId("au-11"),
+            kind=CompensationKind.FORWARD,
+            trigger=CompensationTrigger.OPERATOR,
+            at=Micros(13),
+        ),
     )
     return request.but(
         content=content,
@@ -336,6 +352,15 @@ def test_a_compensation_is_shown_as_it_was_asked_and_absence_as_absence() -> Non
         kind=mutation_pb2.COMPENSATION_KIND_ROLLBACK,
         trigger=mutation_pb2.COMPENSATION_TRIGGER_BATCH_FAILURE,
         undo_token=b"\x00token",
+        reason=mutation_pb2.Reason(code="MEMBER_FAILED", message="mr-8 failed"),
+    )
+    assert shown.compensated_by == request_pb2.CompensatedBy(
+        mutation_request_id="mr-11",
+        execution_id="ex-11",
+        execution_audit_id="au-11",
+        kind=mutation_pb2.COMPENSATION_KIND_FORWARD,
+        trigger=mutation_pb2.COMPENSATION_TRIGGER_OPERATOR,
+        time=Timestamp(nanos=13_000),
     )
     assert submission.compensation(shown.compensation) == ROLLBACK
     plain = request_pb2.MutationRequest()
@@ -385,6 +410,8 @@ def test_every_field_of_an_execution_is_shown() -> None:
         error=Reason(code="E"),
         resolved_by="otto",
         traceparent="tp",
+        compensates=AuditId("audit-before"),
+        compensated_by=AuditId("audit-after"),
         revision=Revision(9),
     )
     finished = Micros(execution.started_at + 1_500_000)

@@ -40,6 +40,10 @@ EXAMPLES: list[GovernorError] = [
     errors.NotWaiting("QUOTA", "deploys"),
     errors.ReviewOverdue("mr-1", "2026-01-01T00:00:00Z"),
     errors.NoReviewOpen("JUSTIFIED"),
+    errors.NotExecuted("REJECTED"),
+    errors.NotReversible("HOST", "the host takes nothing back"),
+    errors.AlreadyCompensated("mr-2", "PENDING"),
+    errors.UndoExpired("2026-01-01T00:00:00Z"),
     errors.RequestIdReused("call-1"),
     errors.Conflict("somebody was faster"),
     errors.StateBusy(

@@ -169,6 +169,20 @@ def good_requests() -> dict[str, Message]:
             reason=REASON,
             etag="r7",
         ),
+        "Compensate": wire.CompensateRequest(
+            **seen,
+            kind=mutation_pb2.COMPENSATION_KIND_FORWARD,
+            trigger=mutation_pb2.COMPENSATION_TRIGGER_FAILED_EXECUTION,
+            reason=REASON,
+            justification="it was wrong",
+            stale_strategy=mutation_pb2.STALE_STRATEGY_REVALIDATE_ON_LATEST,
+            expire_time=moment(2),
+            execution_mode=request_pb2.EXECUTION_MODE_ON_EXECUTE,
+            payload=mutation_pb2.Payload(content_type="application/json", data=b"{}", size_bytes=7),
+            mutation_type="flag.set",
+            expected_version="v 7",
+        ),
+        "TraceRequest": wire.TraceRequestRequest(id="mr-1", requests_max=10, min_revision=3),
         "GetExecution": wire.GetExecutionRequest(execution_id="ex-1", min_revision=3),
         "ListExecutions": wire.ListExecutionsRequest(
             tenant="acme",
@@ -297,8 +311,8 @@ def test_what_is_required_is_missed_by_its_path(place: Place) -> None:
 def test_what_is_not_required_may_be_left_out(place: Place) -> None:
     request = good_requests()[place.rpc]
     place.holder(request).ClearField(place.row.name)
-    # A version belongs to the outcome APPLIED: that is a rule between fields.
-    assert told(place.rpc, request) in ([], ["resulting_version"])
+    # A version belongs to the outcome APPLIED, a payload to FORWARD: rules between fields.
+    assert told(place.rpc, request) in ([], ["resulting_version"], ["payload"])
 
 
 TOO_LONG = "x" * 20_000
@@ -505,6 +519,30 @@ def test_a_version_belongs_to_what_was_applied(
 
 
 # --- All at once --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ["payload", "mutation_type", "expected_version"]),
+        ({"payload": None}, ["mutation_type", "expected_version"]),
+        ({"payload": None, "mutation_type": None, "expected_version": None}, []),
+    ],
+)
+def test_a_rollback_takes_nothing_of_what_a_correction_has(
+    changes: dict[str, None], expected: list[str]
+) -> None:
+    request: Any = good_requests()["Compensate"]
+    request.kind = mutation_pb2.COMPENSATION_KIND_ROLLBACK
+    for name in changes:
+        request.ClearField(name)
+    assert told("Compensate", request) == expected
+
+
+def test_nobody_but_a_batch_compensates_for_a_batch() -> None:
+    request: Any = good_requests()["Compensate"]
+    request.trigger = mutation_pb2.COMPENSATION_TRIGGER_BATCH_FAILURE
+    assert told("Compensate", request) == ["trigger"]
 
 
 def test_every_violation_is_told_at_once() -> None:

@@ -129,8 +129,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: status.
     """
     ERROR_REASON_NOT_REVERSIBLE: _ErrorReason.ValueType  # 40
-    """FAILED_PRECONDITION. The change cannot be taken back; a FORWARD compensation may put it right.
-    Metadata: cause, which is one of INTENT, TYPE, HOST and OUTCOME.
+    """FAILED_PRECONDITION. The change cannot be taken back, by what its INTENT, its TYPE, the HOST or
+    its OUTCOME says; a FORWARD compensation may put it right. Metadata: cause.
     """
     ERROR_REASON_ALREADY_COMPENSATED: _ErrorReason.ValueType  # 41
     """FAILED_PRECONDITION. The request has a compensation that is under way or was applied.
@@ -255,8 +255,8 @@ ERROR_REASON_NOT_EXECUTED: ErrorReason.ValueType  # 39
 Metadata: status.
 """
 ERROR_REASON_NOT_REVERSIBLE: ErrorReason.ValueType  # 40
-"""FAILED_PRECONDITION. The change cannot be taken back; a FORWARD compensation may put it right.
-Metadata: cause, which is one of INTENT, TYPE, HOST and OUTCOME.
+"""FAILED_PRECONDITION. The change cannot be taken back, by what its INTENT, its TYPE, the HOST or
+its OUTCOME says; a FORWARD compensation may put it right. Metadata: cause.
 """
 ERROR_REASON_ALREADY_COMPENSATED: ErrorReason.ValueType  # 41
 """FAILED_PRECONDITION. The request has a compensation that is under way or was applied.

@@ -79,7 +79,7 @@ class _CompensationTrigger:
 class _CompensationTriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CompensationTrigger.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     COMPENSATION_TRIGGER_UNSPECIFIED: _CompensationTrigger.ValueType  # 0
-    """Never in an answer."""
+    """In a request: OPERATOR. Never in an answer."""
     COMPENSATION_TRIGGER_OPERATOR: _CompensationTrigger.ValueType  # 1
     """A person asked for it."""
     COMPENSATION_TRIGGER_BATCH_FAILURE: _CompensationTrigger.ValueType  # 2
@@ -91,7 +91,7 @@ class CompensationTrigger(_CompensationTrigger, metaclass=_CompensationTriggerEn
     """CompensationTrigger says what a compensation was asked for."""
 
 COMPENSATION_TRIGGER_UNSPECIFIED: CompensationTrigger.ValueType  # 0
-"""Never in an answer."""
+"""In a request: OPERATOR. Never in an answer."""
 COMPENSATION_TRIGGER_OPERATOR: CompensationTrigger.ValueType  # 1
 """A person asked for it."""
 COMPENSATION_TRIGGER_BATCH_FAILURE: CompensationTrigger.ValueType  # 2

@@ -303,7 +303,9 @@ def _is_asked_for_by_somebody(request: governance_service_pb2.CompensateRequest)
 def _has_a_payload_unless_it_takes_back(
     request: governance_service_pb2.CompensateRequest,
 ) -> bool:
-    return request.HasField("payload") is not _takes_back(request)
+    if request.kind == mutation_pb2.COMPENSATION_KIND_FORWARD:
+        return request.HasField("payload")
+    return not (_takes_back(request) and request.HasField("payload"))
 
 
 def _executes_before_it_expires(request: governance_service_pb2.SubmitRequest) -> bool:
