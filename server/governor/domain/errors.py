@@ -106,6 +106,7 @@ class BatchGoverns(GovernorError):
 
     def __init__(self, batch: str, act: str, cause: str) -> None:
         super().__init__(f"the batch {batch!r} {cause}", batch=batch, act=act)
+        self.cause = cause
 
 
 class PlanMismatch(GovernorError):

@@ -393,4 +393,7 @@ TABLES: Final[tuple[EnumTable[Enum, int], ...]] = (  # type: ignore[assignment] 
     PENDING_OUTCOME,
     COMPENSATION_KIND,
     COMPENSATION_TRIGGER,
+    BATCH_ORDERING,
+    BATCH_FAILURE_MODE,
+    BATCH_DECISION_MODE,
 )
