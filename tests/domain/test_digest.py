@@ -162,7 +162,7 @@ WHOLE_FORM = (
     b"compensation_fact_key=1:z\n"
     b"compensation_fact_value=1:1\n"
 )
-WHOLE_DIGEST = "36dd272d8743db6472ffd6cd765b11886ea7acdb9bcc5e18e4c9e3962574bdbd"
+WHOLE_DIGEST = "7c02579c187eb842226172466ea55bd5745e1941236cd562a75cd999695632c4"
 
 KNOWN = [
     pytest.param(SMALL, None, SMALL_FORM, SMALL_DIGEST, id="small"),

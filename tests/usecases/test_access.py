@@ -143,6 +143,7 @@ CALLS: Mapping[str, Call] = {
 }
 ABOUT_A_TENANT = {
     "Submit",
+    "SubmitBatch",
     "ListRequests",
     "CountRequests",
     "ListExecutions",

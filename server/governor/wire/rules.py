@@ -233,11 +233,7 @@ def _submit_batch(submit: Rules) -> Rules:
         message=governance_service_pb2.SubmitBatchRequest.DESCRIPTOR,
         fields=(
             REQUEST_ID,
-            Field(
-                name="members",
-                shape=Items(of=member, count_max=BATCH_MEMBERS_MAX),
-                required=True,
-            ),
+            Field(name="members", shape=Items(of=member, count_max=BATCH_MEMBERS_MAX)),
             Field(name="ordering", shape=choice(enums.BATCH_ORDERING)),
             Field(name="failure_mode", shape=choice(enums.BATCH_FAILURE_MODE)),
             Field(name="decision_mode", shape=choice(enums.BATCH_DECISION_MODE)),
