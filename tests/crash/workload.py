@@ -88,11 +88,14 @@ class Everyday:
             member.ClearField("request_id")
             member.ClearField("expire_time")
         batch = governance_service_pb2.SubmitBatchRequest(
-            request_id=f"{self.name}-batch", members=members
+            request_id=f"{self.name}-batch",
+            members=members,
+            expire_time=from_now(milliseconds=DAY_SECONDS * 1000),
         )
         answer = self.callers.acknowledged_batch("ann", batch)
         for number, one in enumerate(answer.members):
             self.callers.see_through(f"batched-{number}", one.id, EXECUTED)
+        self.callers.outlast(answer.batch.id)
 
     def _submit(self, what: str, **fields: Any) -> str:
         return self.callers.acknowledged("Submit", "ann", self._message(what, **fields)).id
