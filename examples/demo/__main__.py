@@ -22,7 +22,15 @@ from examples.demo.host_state import HostState
 from examples.demo.narrator import Narrator
 from examples.demo.processes import Deployment, running
 from examples.demo.stage import TENANT, Stage
-from examples.demo.stories import agreeing, auditing, deciding, ending, staleness, surviving
+from examples.demo.stories import (
+    agreeing,
+    auditing,
+    deciding,
+    ending,
+    staleness,
+    surviving,
+    undoing,
+)
 from examples.demo.tracing import exporting
 
 Story = Callable[[Stage], Awaitable[str]]
@@ -38,6 +46,9 @@ STORIES: Final[tuple[tuple[str, Story], ...]] = (
     ("The state has moved on: approve again", staleness.stale_and_approved_again),
     ("The state has moved on: revalidate", staleness.stale_and_revalidated),
     ("An auditor keeps a checkpoint", auditing.checkpoint_kept),
+    ("An operator takes a change back", undoing.rolled_back_with_approval),
+    ("A rollback comes too late", undoing.stale_rollback_refused),
+    ("A batch of five is put right in reverse", undoing.batch_put_right_in_reverse),
     ("Cancel", ending.canceled),
     ("Supersede", ending.superseded),
     ("Expiry", ending.expired),

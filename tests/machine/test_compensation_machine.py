@@ -7,11 +7,11 @@ has left, nothing is made good twice, and both ends of every link say so.
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -35,6 +35,7 @@ from tests.usecases.test_compensate import BACK_IS_FREE
 
 FLAGS = ("a", "b")
 _T = TypeVar("_T")
+_Call = Coroutine[Any, Any, MutationRequest]
 
 
 @dataclass(slots=True)
@@ -88,13 +89,19 @@ class Compensations(RuleBasedStateMachine):
 
     @rule(target=changes, flag=st.sampled_from(FLAGS))
     def changes_it(self, flag: str) -> Change:
-        request = self.run(self._settled(self.sidecar.submit(flag=flag, payload=self._new())))
+        payload = self._new()
+        request = self.run(
+            self._settled(lambda key: self.sidecar.submit(flag=flag, payload=payload, key=key))
+        )
         return self._applied(request, flag, self._payload(request))
 
     @rule(target=changes, change=changes, strategy=st.sampled_from(StaleStrategy))
     def takes_it_back(self, change: Change, strategy: StaleStrategy) -> object:
         """A state that has moved on is rolled back only where that was looked at again."""
-        call = self.sidecar.compensate(OTTO, change.request, stale_strategy=strategy)
+
+        def call(key: str) -> _Call:
+            return self.sidecar.compensate(OTTO, change.request, key=key, stale_strategy=strategy)
+
         if (request := self._asked(change, call)) is None:
             return multiple()
         fresh = self.versions[change.flag] == change.version
@@ -106,13 +113,18 @@ class Compensations(RuleBasedStateMachine):
     @rule(target=changes, change=changes)
     def puts_it_right(self, change: Change) -> object:
         payload = self._new()
-        call = self.sidecar.compensate(
-            OTTO,
-            change.request,
-            CompensationKind.FORWARD,
-            payload=payload,
-            expected_version=str(self.versions[change.flag] or ""),
-        )
+        version = str(self.versions[change.flag] or "")
+
+        def call(key: str) -> _Call:
+            return self.sidecar.compensate(
+                OTTO,
+                change.request,
+                CompensationKind.FORWARD,
+                key=key,
+                payload=payload,
+                expected_version=version,
+            )
+
         if (request := self._asked(change, call)) is None:
             return multiple()
         change.made_good = True
@@ -128,6 +140,7 @@ class Compensations(RuleBasedStateMachine):
 
     @rule()
     def restarts(self) -> None:
+        self.sidecar.forget_ends()
         self.run(self._restart())
 
     # ------------------------------------------------------------ what the model says
@@ -142,7 +155,7 @@ class Compensations(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ how
 
-    def _asked(self, change: Change, call: Awaitable[MutationRequest]) -> MutationRequest | None:
+    def _asked(self, change: Change, call: Callable[[str], _Call]) -> MutationRequest | None:
         """The compensation as it ended; None where it was rightly refused."""
         try:
             request = self.run(self._settled(call))
@@ -166,13 +179,17 @@ class Compensations(RuleBasedStateMachine):
         assert request.status is Status.REJECTED
         return Change(request=request, flag=flag, before=None, version=0)
 
-    async def _settled(self, call: Awaitable[MutationRequest]) -> MutationRequest:
-        """The request at its end, whatever is lost and whoever dies on the way."""
-        request = await call
+    async def _settled(self, call: Callable[[str], _Call]) -> MutationRequest:
+        """The request at its end, whatever is lost and whoever dies on the way: who heard nothing
+        asks again, under the same key.
+        """
+        key = self.sidecar.next_key()
+        await self.sidecar.unless_it_dies(call(key))
         await self.sidecar.pass_time(60)
-        if self.sidecar.is_dead.is_set():
-            await self._restart()
+        while self.sidecar.is_dead.is_set():
+            await self._restart()  # where it may die once more
         self.sidecar.forget_ends()
+        request = await call(key)
         self.sidecar.host.script.clear()
         await self.sidecar.pass_time(60)
         return await self.sidecar.now(request)

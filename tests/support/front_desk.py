@@ -30,6 +30,7 @@ _CHANGING = {
     "RevokeVote": service.RevokeVoteResponse,
     "ResolvePending": service.ResolvePendingResponse,
     "ReviewBreakGlass": service.ReviewBreakGlassResponse,
+    "Compensate": service.CompensateResponse,
 }
 
 
@@ -48,6 +49,7 @@ class FrontDesk:
         self.preview = preview
         self.counts = service.CountRequestsResponse()
         self.decisions = service.ListDecisionsResponse()
+        self.trace = service.TraceRequestResponse(requests=[request])
         self.asked: dict[str, list[Any]] = {}
 
     @property
@@ -79,6 +81,7 @@ class FrontDesk:
             ListRequests=self._list,
             ListDecisions=self._decisions,
             CountRequests=self._count,
+            TraceRequest=lambda call, _: self._note("TraceRequest", call, self.trace),
             Submit=self._submit,
             **answers,
         )

@@ -31,7 +31,7 @@ from tests.support.people import (
     PlainDirectory,
     PlainPolicy,
 )
-from tests.support.scripted_host import AT_MOST_ONCE, COMPARING, Loss, ScriptedHost
+from tests.support.scripted_host import AT_MOST_ONCE, COMPARING, UNDOING, Loss, ScriptedHost
 from tests.wire.application import application
 from tests.wire.serving import Served, Told, serving, told
 
@@ -651,6 +651,56 @@ async def test_a_stream_goes_on_where_it_was_left_and_says_where_it_stands(tmp_p
         stream.cancel()
     assert message.decision.mutation_request_id == later.id
     assert message.decision.revision == head.revision + 1
+
+
+# --- Compensations ------------------------------------------------------------------------------
+
+
+async def test_a_rollback_goes_the_whole_way_and_is_traced_from_either_end(tmp_path: Path) -> None:
+    async with governor(tmp_path, ScriptedHost(promises=UNDOING)) as it:
+        original = await it.submit(wait=SHORTLY)
+        ask = wire.CompensateRequest(
+            request_id="back-1",
+            id=original.id,
+            kind=mutation_pb2.COMPENSATION_KIND_ROLLBACK,
+            reason=mutation_pb2.Reason(code="WRONG", message="it was"),
+        )
+        denied = await it.call("Compensate", ask, OTTO)
+        policy = it.app.policy
+        assert isinstance(policy, PlainPolicy)
+        policy.rules = (Rule(id="all", effect=Effect.ALLOW, compensations=("ROLLBACK",)),)
+        ask.request_id = "back-2"
+        back = (await it.call("Compensate", ask, OTTO)).request
+        ended = (
+            await it.call("WaitRequest", wire.WaitRequestRequest(id=back.id, timeout=SHORTLY))
+        ).request
+        seen = await it.call("GetRequest", wire.GetRequestRequest(id=original.id))
+        own = (await it.call("GetRequest", wire.GetRequestRequest(id=back.id))).executions
+        trace = await it.call("TraceRequest", wire.TraceRequestRequest(id=back.id))
+        link = wire.Link(kind=wire.LINK_KIND_COMPENSATES, id=original.id)
+        listed = await it.call("ListRequests", wire.ListRequestsRequest(tenant=TENANT, link=link))
+        ask.request_id = "back-3"
+        refusal = await it.refused("Compensate", ask, OTTO)
+        stranger = await it.refused("Compensate", ask, ANN)
+    assert denied.request.status == request_pb2.REQUEST_STATUS_REJECTED
+    assert ended.status == request_pb2.REQUEST_STATUS_EXECUTED
+    assert ended.compensation.kind == mutation_pb2.COMPENSATION_KIND_ROLLBACK
+    assert ended.compensation.reason.code == "WRONG"
+    assert seen.request.status == request_pb2.REQUEST_STATUS_EXECUTED
+    assert seen.request.compensation_id == back.id
+    by = seen.request.compensated_by
+    assert (by.mutation_request_id, by.execution_id) == (back.id, own[0].id)
+    assert seen.executions[0].compensated_by_execution_audit_id == own[0].execution_audit_id
+    assert own[0].compensates_execution_audit_id == seen.executions[0].execution_audit_id
+    assert [one.id for one in trace.requests] == [back.id, original.id, denied.request.id]
+    assert {(one.from_id, one.to_id) for one in trace.links} == {
+        (back.id, original.id),
+        (denied.request.id, original.id),
+    }
+    assert not trace.truncated
+    assert [one.id for one in listed.requests] == [back.id, denied.request.id]
+    assert (refusal.info.reason, refusal.info.metadata["id"]) == ("ALREADY_COMPENSATED", back.id)
+    assert stranger.info.reason == "MISSING_ROLE"
 
 
 # --- The host -----------------------------------------------------------------------------------

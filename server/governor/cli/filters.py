@@ -60,7 +60,7 @@ class About:
         str,
         typer.Option(
             metavar="KIND:ID",
-            help="Linked to this: depends-on, supersedes, correlation or causation.",
+            help="Linked to this: depends-on, supersedes, compensates, correlation or causation.",
         ),
     ] = ""
     since: Annotated[

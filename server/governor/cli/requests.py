@@ -26,6 +26,7 @@ from governor.cli.show import (
 from governor.cli.standing import show_standing
 from governor.cli.submission import chosen
 from governor.cli.texts import safe
+from governor.cli.tree import show_tree
 from governor.wire.codec.enums import SEVERITY, STATUS
 
 Statuses = Annotated[
@@ -43,6 +44,10 @@ Severity = Annotated[
 ]
 ReviewOpen = Annotated[
     bool, typer.Option("--review-open", help="Only emergencies that still owe their review.")
+]
+
+AsTree = Annotated[
+    bool, typer.Option("--tree", help="Everything that came of it, and the trail of it all.")
 ]
 
 
@@ -80,12 +85,16 @@ def list_requests(
     session.output.table(("ID", "STATUS", "MUTATION", "STATE", "REQUESTER", "SUBMITTED"), rows)
 
 
-def show_request(session: Session, id: options.Id) -> None:
+def show_request(session: Session, id: options.Id, tree: AsTree = False) -> None:
     """Show a request: what it is, where it stands, its executions and its timeline.
 
-    With --json: the request with its executions on the first line, then one decision a line.
+    With --json: the request with its executions on the first line, then one decision a line. With
+    --tree: everything that is linked to it, then every decision about any of that.
     """
     output = session.output
+    if tree:
+        show_tree(session, id)
+        return
     ask = governance_service_pb2.GetRequestRequest(id=id)
     answer = session.call(session.stub.GetRequest, ask)
     request = answer.request

@@ -63,6 +63,14 @@ def reason_text(reason: mutation_pb2.Reason) -> str:
     return safe(text + facts_text(reason.metadata))
 
 
+def compensation_text(asked: mutation_pb2.Compensation) -> str:
+    """`ROLLBACK, OPERATOR, CODE: words`."""
+    kind = mutation_pb2.CompensationKind.Name(asked.kind).removeprefix("COMPENSATION_KIND_")
+    trigger = mutation_pb2.CompensationTrigger.Name(asked.trigger)
+    words = f"{kind}, {trigger.removeprefix('COMPENSATION_TRIGGER_')}"
+    return f"{words}, {reason_text(asked.reason)}" if asked.reason.code else words
+
+
 def show_content(
     output: Output, request: request_pb2.MutationRequest, read_payload: PayloadReader = payload_text
 ) -> None:
@@ -78,6 +86,7 @@ def show_content(
         ("mutation", safe(mutation.type)),
         ("state", state_text(mutation.state)),
         ("tenant", safe(context.tenant)),
+        *_compensates(request),
         ("expected version", version),
         ("if it moved on", strategy.removeprefix("STALE_STRATEGY_")),
         ("payload", safe(f"{payload.content_type}, {payload.size_bytes} bytes, {sha256}")),
@@ -130,6 +139,10 @@ def show_execution(output: Output, execution: execution_pb2.Execution) -> None:
         fields.append(("version", name.removeprefix("VERSION_RESOLUTION_")))
     if execution.HasField("error"):
         fields.append(("because", reason_text(execution.error)))
+    if execution.compensates_execution_audit_id:
+        fields.append(("compensates", safe(execution.compensates_execution_audit_id)))
+    if execution.compensated_by_execution_audit_id:
+        fields.append(("compensated by", safe(execution.compensated_by_execution_audit_id)))
     if execution.resolved_by:
         fields.append(("resolved by", safe(execution.resolved_by)))
     if execution.HasField("applied"):
@@ -188,6 +201,14 @@ def show_decisions(
         del row["REQUEST"]
     columns = list(rows[0]) if rows else ["REVISION", "TIME", "DECISION", "ACTOR", "WHY"]
     output.table(columns, [list(row.values()) for row in rows])
+
+
+def _compensates(request: request_pb2.MutationRequest) -> Fields:
+    if not request.HasField("compensation"):
+        return []
+    asked = request.compensation
+    what = f"{asked.mutation_request_id}, its execution {asked.execution_id}"
+    return [("compensates", safe(what)), ("compensation", compensation_text(asked))]
 
 
 def _intent(intent: mutation_pb2.Intent) -> str:

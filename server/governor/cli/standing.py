@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from governance.v1 import request_pb2
+from governance.v1 import mutation_pb2, request_pb2
 from governor.cli.console import Output
 from governor.cli.durations import shown_duration, shown_moment
 from governor.cli.show import Fields, pending_word, reason_text, status_text
@@ -30,6 +30,7 @@ def show_standing(output: Output, request: request_pb2.MutationRequest) -> None:
         fields.append(("review", _review(request.review)))
     fields += [("superseded by", safe(request.superseded_by))] if request.superseded_by else []
     fields += [("supersedes", safe(request.supersedes))] if request.supersedes else []
+    fields += _compensated(request)
     fields.append(("digest", request.request_digest.hex()))
     if request.approval.plan_digest:
         fields.append(("plan digest", request.approval.plan_digest.hex()))
@@ -65,6 +66,17 @@ def missing_votes(approval: request_pb2.Approval, requirement: request_pb2.Requi
         if vote.kind == requirement.meaning and _names(requirement.targets, vote)
     }
     return max(1, requirement.quorum - len(voters))
+
+
+def _compensated(request: request_pb2.MutationRequest) -> Fields:
+    if not request.HasField("compensated_by"):
+        asked = request.compensation_id
+        return [("compensation asked", safe(asked))] if asked else []
+    by = request.compensated_by
+    kind = mutation_pb2.CompensationKind.Name(by.kind).removeprefix("COMPENSATION_KIND_")
+    return [
+        ("compensated by", safe(f"{by.mutation_request_id} ({kind}) at {shown_moment(by.time)}"))
+    ]
 
 
 def _policy(request: request_pb2.MutationRequest) -> Fields:
