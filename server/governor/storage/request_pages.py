@@ -208,7 +208,7 @@ def _is_left_behind() -> _Condition:
         .where(
             batches.c.tenant == _requests.tenant,
             batches.c.submitted_revision == _requests.submitted_revision,
-            batches.c.state_type == BATCH_TYPE,
+            _aside(batches.c.state_type == BATCH_TYPE),
             batches.c.status.in_(stands),
         )
         .correlate(tables.requests)
