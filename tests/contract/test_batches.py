@@ -13,9 +13,15 @@ from governor.domain.request import (
     StateRef,
     Status,
 )
+from governor.storage.open import open_store
+from governor.storage.request_pages import requests_page
 from governor.storage.store import SqlStore
 from governor.usecases.ports import Commit, Link, LinkKind, RequestQuery
-from tests.support.builders import START, change, make_request, moved, standing
+from tests.contract.test_plans import count_anew, faults, plan_of
+from tests.support.backends import Backend
+from tests.support.builders import START, change, encode_entry, make_request, moved, standing
+from tests.support.filling import fill
+from tests.support.questions import Question
 
 LEFT = RequestQuery(tenant="acme", uncompensated=True)
 
@@ -86,3 +92,17 @@ async def test_what_failed_batches_left_behind_is_found_until_somebody_says_that
 
     await ended(store, waiting, Status.EXECUTED, others[0])
     assert await ids(store, LEFT) == [members[1].id, members[0].id]
+
+
+async def test_both_questions_walk_a_range_of_the_labels(backend: Backend) -> None:
+    """However many requests and batches there are, as few as answer are visited."""
+    store = await open_store(backend.url, encode=encode_entry)
+    await fill(store, 6_000)
+    await store.close()
+    if not backend.is_sqlite:
+        await count_anew(backend)
+    for query in (LEFT, LEFT.but(batch_id="b-1"), RequestQuery(tenant="acme", batch_id="b-1")):
+        statement = requests_page(query)
+        question = Question(name="batches", statement=statement, answered_by="request_labels")
+        plan = await plan_of(backend, question)
+        assert not faults(question, plan), plan
