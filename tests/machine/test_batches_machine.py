@@ -25,6 +25,7 @@ from governor.domain.request import (
 from governor.usecases.app import Limits
 from governor.usecases.ports import Link, LinkKind, RequestQuery
 from tests.support.governed import Governed, content, governed
+from tests.support.invariants import check_everything
 from tests.support.people import RITA, TENANT
 from tests.support.scripted_host import COMPARING, ScriptedHost
 
@@ -88,6 +89,7 @@ async def _play(folder: Path, asked: list[Asked]) -> None:
     async with governed(folder, limits=Limits(), host=host) as sidecar:
         for one in asked:
             await _one(sidecar, one)
+        await check_everything(sidecar)
 
 
 async def _one(sidecar: Governed, asked: Asked) -> None:
