@@ -15,7 +15,7 @@ from governor.domain.compensation import Compensation, CompensationKind, Compens
 from governor.domain.errors import HostUnavailable
 from governor.domain.execution import Applied, Busy, Fenced, InDoubt, NotSeen, Refused
 from governor.domain.request import StaleStrategy, StateRef
-from governor.domain.values import ExecutionId, RequestId
+from governor.domain.values import ExecutionId, Reason, RequestId
 from governor.host import HostClient
 from governor.host.codec import (
     COMPENSATION_KINDS,
@@ -35,6 +35,9 @@ TAKES_BACK = engine.GetCapabilitiesResponse(contract_version="governance.v1", ro
 APPLIED = engine.ApplyMutationResponse(applied=execution_pb2.Applied(resulting_version="8"))
 
 
+WRONG = Reason(code="WRONG", category="RISK", message="it was", metadata={"ticket": "T-1"})
+
+
 def compensating(kind: CompensationKind) -> Order:
     """The order, made one that compensates an earlier execution."""
     compensation = Compensation(
@@ -43,6 +46,7 @@ def compensating(kind: CompensationKind) -> Order:
         kind=kind,
         trigger=CompensationTrigger.OPERATOR,
         undo_token=b"\x00token" if kind is CompensationKind.ROLLBACK else b"",
+        reason=WRONG,
     )
     return ORDER.but(request=REQUEST.but(content=REQUEST.content.but(compensation=compensation)))
 
@@ -114,6 +118,9 @@ async def test_an_order_says_what_it_takes_back_or_puts_right(
         kind=COMPENSATION_KINDS[kind],
         trigger=mutation_pb2.COMPENSATION_TRIGGER_OPERATOR,
         undo_token=order.request.content.compensation.undo_token,  # type: ignore[union-attr]  # it has one
+        reason=mutation_pb2.Reason(
+            code="WRONG", category="RISK", message="it was", metadata={"ticket": "T-1"}
+        ),
     )
 
 

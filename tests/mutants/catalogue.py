@@ -435,4 +435,61 @@ MUTANTS = (
             "test_two_replacements_at_once_close_no_circle_between_them",
         ),
     ),
+    Mutant(
+        name="allowed to do, allowed to take back",
+        why="a rule that has never heard of rollbacks would let them go without a look",
+        file="server/governor/domain/policy.py",
+        old="            return self.effect is not Effect.ALLOW\n",
+        new="            return self.effect is not None\n",
+        caught_by=in_file(
+            "tests/usecases/test_compensate.py",
+            "test_what_is_allowed_to_do_is_not_for_that_allowed_to_take_back",
+        ),
+    ),
+    Mutant(
+        name="two compensations of one change",
+        why="two operators in one incident would take the same change back twice",
+        file="server/governor/usecases/compensate.py",
+        old="                requests=(step.request, asked.request),\n",
+        new="                requests=(step.request,),\n",
+        caught_by=in_file(
+            "tests/usecases/test_compensate.py",
+            "test_of_many_at_once_one_is_taken",
+            "test_a_second_compensation_waits_for_the_end_of_the_first",
+        ),
+    ),
+    Mutant(
+        name="links left for later",
+        why="a crash would leave a change taken back and its original not knowing",
+        file="server/governor/usecases/outcomes.py",
+        old="        requests=(own.request, theirs.request),\n",
+        new="        requests=(own.request,),\n",
+        caught_by=in_file(
+            "tests/usecases/test_compensate.py",
+            "test_a_rollback_is_approved_executed_and_linked_both_ways",
+            "test_wherever_it_dies_the_links_are_whole_or_not_there",
+        ),
+    ),
+    Mutant(
+        name="a rollback for whatever is there",
+        why="the older image would be put over the work of others, unseen",
+        file="server/governor/usecases/compensate.py",
+        old="    if expected_version is None and execution.applied is not None:\n",
+        new="    if expected_version is None and execution.applied is None:\n",
+        caught_by=in_file(
+            "tests/usecases/test_compensate.py",
+            "test_a_rollback_onto_a_state_that_moved_on_is_rejected",
+        ),
+    ),
+    Mutant(
+        name="a rollback to a host that knows none",
+        why="it would take the order for the original change, with an empty payload",
+        file="server/governor/usecases/claiming.py",
+        old="        if request.is_rollback and not capabilities.rollback:\n",
+        new="        if request.is_rollback and not capabilities.contract_version:\n",
+        caught_by=in_file(
+            "tests/usecases/test_compensate.py",
+            "test_a_host_that_takes_nothing_back_any_more_is_sent_no_rollback",
+        ),
+    ),
 )

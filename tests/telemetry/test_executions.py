@@ -2,8 +2,10 @@
 
 from opentelemetry.trace import StatusCode
 
+from governor.domain.compensation import Compensation, CompensationKind, CompensationTrigger
 from governor.domain.execution import ExecutionStatus
 from governor.domain.request import MutationRequest
+from governor.domain.values import ExecutionId, RequestId
 from governor.telemetry.executions import NoTracing
 from governor.telemetry.traceparent import parse
 from tests.support.builders import make_execution, make_request
@@ -11,6 +13,8 @@ from tests.telemetry.recorded import recorded
 
 SUBMISSION = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 APPROVAL = "00-1af7651916cd43dd8448eb211c80319c-c7ad6b7169203331-00"
+ORIGINAL = "00-2af7651916cd43dd8448eb211c80319c-d7ad6b7169203331-01"
+ITS_EXECUTION = "00-3af7651916cd43dd8448eb211c80319c-e7ad6b7169203331-01"
 
 
 def stored_request() -> MutationRequest:
@@ -44,6 +48,29 @@ def test_an_execution_is_a_root_linked_to_submission_and_approvals() -> None:
     }
     assert span.status.status_code is StatusCode.UNSET
     assert parse(started.traceparent) is not None
+
+
+def test_a_compensation_is_linked_to_what_it_goes_back_to_and_says_of_which_kind() -> None:
+    told = recorded()
+    asked = Compensation(
+        request_id=RequestId("r-0"),
+        execution_id=ExecutionId("x-0"),
+        kind=CompensationKind.ROLLBACK,
+        trigger=CompensationTrigger.OPERATOR,
+    )
+    rollback = make_request(compensation=asked).but(
+        traceparent=SUBMISSION, compensated_traceparents=(ORIGINAL, ITS_EXECUTION)
+    )
+    started = told.telemetry.tracing.execution_started(rollback)
+    started.finish(make_execution(rollback, status=ExecutionStatus.APPLIED))
+    span = told.span("governor.execution")
+    linked = [parse(origin) for origin in (SUBMISSION, ORIGINAL, ITS_EXECUTION)]
+    assert [link.context for link in span.links] == linked
+    attributes = span.attributes or {}
+    assert attributes["governor.compensation.kind"] == "ROLLBACK"
+    assert attributes["governor.compensation.trigger"] == "OPERATOR"
+    assert attributes["governor.compensates.mutation_request_id"] == "r-0"
+    assert attributes["governor.compensates.execution_id"] == "x-0"
 
 
 def test_an_outcome_in_doubt_is_an_error() -> None:
