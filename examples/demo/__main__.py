@@ -48,6 +48,7 @@ STORIES: Final[tuple[tuple[str, Story], ...]] = (
     ("An auditor keeps a checkpoint", auditing.checkpoint_kept),
     ("An operator takes a change back", undoing.rolled_back_with_approval),
     ("A rollback comes too late", undoing.stale_rollback_refused),
+    ("A batch of five is put right in reverse", undoing.batch_put_right_in_reverse),
     ("Cancel", ending.canceled),
     ("Supersede", ending.superseded),
     ("Expiry", ending.expired),

@@ -6,7 +6,7 @@ exception that can be read.
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
 from uuid import uuid4
@@ -32,6 +32,7 @@ from governance.v1.mutation_pb2 import (
     RuntimeContext,
 )
 from governance.v1.request_pb2 import (
+    BATCH_FAILURE_MODE_COMPENSATE,
     PENDING_REASON_EXTERNAL_CHECK,
     REQUEST_STATUS_CANCELED,
     REQUEST_STATUS_EXECUTED,
@@ -198,6 +199,22 @@ class Client:
             reason=reason,
         )
         return (await self._call("Compensate", self._stub.Compensate, asked)).request
+
+    async def submit_batch(
+        self, mutations: Sequence[Mutation], *, risk: "Risk.ValueType", why: str = ""
+    ) -> service.SubmitBatchResponse:
+        """Ask for several mutations as one: in their order, and put right if one of them fails."""
+        asked = service.SubmitBatchRequest(
+            request_id=new_request_id(),
+            members=[self._submission(one, risk, why, None) for one in mutations],
+            failure_mode=BATCH_FAILURE_MODE_COMPENSATE,
+            justification=why,
+        )
+        return await self._call("SubmitBatch", self._stub.SubmitBatch, asked)
+
+    async def left_behind(self) -> list[str]:
+        """The ids of what was applied in batches that came to less, and was not put right."""
+        return await self._listed(service.ListRequestsRequest(uncompensated=True))
 
     async def trace(self, id: str) -> service.TraceRequestResponse:
         """Everything that is linked to a request."""

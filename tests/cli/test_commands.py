@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -322,3 +323,44 @@ def test_a_role_that_is_missing_is_named(governor: Shell) -> None:
     assert result.exit_code == ExitCode.REFUSED
     assert "MISSING_ROLE" in result.stderr
     assert "  needs: submitter" in result.stderr
+
+
+BATCH = """
+failure_mode = "compensate"
+justification = "both or none"
+
+[[member]]
+type = "flag.set"
+state = "flag/together-1"
+payload = '{"enabled": true, "rollout_percent": 1}'
+risk = "low"
+
+[[member]]
+type = "flag.set"
+state = "flag/together-2"
+payload = '{"enabled": true, "rollout_percent": 2}'
+risk = "low"
+"""
+
+
+def test_a_batch_is_read_from_a_file_and_shown_with_its_members(
+    governor: Shell, tmp_path: Path
+) -> None:
+    file = tmp_path / "batch.toml"
+    file.write_text(BATCH)
+    result = governor("submit-batch", str(file), "--wait", "10s")
+    assert result.exit_code == ExitCode.OK, result.output
+    assert "2 of 2 applied" in result.stdout
+    shown = governor(f"requests show {result.stdout.split()[0]}")
+    assert "SEQUENTIAL, COMPENSATE, BATCH" in shown.stdout
+    assert "flag/together-2" in shown.stdout
+
+
+def test_a_batch_file_with_a_key_too_many_is_refused_unsent(
+    governor: Shell, tmp_path: Path
+) -> None:
+    file = tmp_path / "batch.toml"
+    file.write_text(BATCH.replace("risk", "risc"))
+    result = governor("submit-batch", str(file))
+    assert result.exit_code == ExitCode.USAGE
+    assert "risc" in result.output

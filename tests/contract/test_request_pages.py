@@ -211,6 +211,7 @@ def _is_linked(request: MutationRequest, link: Link) -> bool:
         LinkKind.CORRELATION: (content.context.correlation_id,),
         LinkKind.CAUSATION: (content.context.causation_id,),
         LinkKind.COMPENSATES: (content.compensation.request_id if content.compensation else None,),
+        LinkKind.MEMBER_OF: (content.batch.batch_id if content.batch else None,),
     }
     return link.id in linked[link.kind]
 

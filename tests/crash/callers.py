@@ -161,6 +161,27 @@ class Callers:
         request: request_pb2.MutationRequest = answer.request
         return request
 
+    def acknowledged_batch(
+        self, actor: str, message: governance_service_pb2.SubmitBatchRequest
+    ) -> governance_service_pb2.SubmitBatchResponse:
+        """As `call`, for a batch: who sees its members through keeps no receipt."""
+        answer: governance_service_pb2.SubmitBatchResponse
+        answer = self.call("SubmitBatch", actor, message)
+        with self._guard:
+            self.revision = max(self.revision, answer.revision)
+        return answer
+
+    def outlast(self, id: str) -> None:
+        """Returns when a request has ended that has no effect of its own, as a batch has none."""
+        message = governance_service_pb2.WaitRequestRequest(id=id, timeout=Duration(seconds=1))
+        for _ in range(REPEATS_MAX):
+            answer = self.call("WaitRequest", "ann", message)
+            if not answer.timed_out:
+                with self._guard:
+                    self.revision = max(self.revision, answer.request.revision)
+                return
+        raise TimeoutError(f"{id} does not end")
+
     def see_through(
         self, name: str, id: str, expected: "request_pb2.RequestStatus.ValueType"
     ) -> None:

@@ -194,7 +194,12 @@ def odd_ends(evidence: Evidence) -> Iterator[str]:
 def strangers(evidence: Evidence) -> Iterator[str]:
     """A submission that is repeated stays one request: there are no others than were answered."""
     known = {one.id for one in evidence.callers.seen}
-    yield from (f"{id} is nobody's request" for id in evidence.requests if id not in known)
+    batches = {one.batch.batch_id for one in evidence.requests.values() if one.HasField("batch")}
+    yield from (
+        f"{id} is nobody's request"
+        for id in evidence.requests
+        if id not in known and id not in batches
+    )
 
 
 def odd_histories(evidence: Evidence) -> Iterator[str]:

@@ -28,7 +28,7 @@ class Everyday:
     name: str
 
     def lives(self) -> tuple[Callable[[], None], ...]:
-        return (self.in_line, self.voted_and_stale, self.timed, self.checked)
+        return (self.in_line, self.voted_and_stale, self.timed, self.checked, self.batched)
 
     def in_line(self) -> None:
         """One that runs at once, and the next on the same state."""
@@ -80,6 +80,22 @@ class Everyday:
         """One that an outside service is asked about."""
         checked = self._submit("checked", risk=mutation_pb2.RISK_HIGH)
         self.callers.see_through("checked", checked, EXECUTED)
+
+    def batched(self) -> None:
+        """Three that are decided on as one."""
+        members = [self._message(what) for what in ("batched-1", "batched-2", "batched-3")]
+        for member in members:
+            member.ClearField("request_id")
+            member.ClearField("expire_time")
+        batch = governance_service_pb2.SubmitBatchRequest(
+            request_id=f"{self.name}-batch",
+            members=members,
+            expire_time=from_now(milliseconds=DAY_SECONDS * 1000),
+        )
+        answer = self.callers.acknowledged_batch("ann", batch)
+        for number, one in enumerate(answer.members):
+            self.callers.see_through(f"batched-{number}", one.id, EXECUTED)
+        self.callers.outlast(answer.batch.id)
 
     def _submit(self, what: str, **fields: Any) -> str:
         return self.callers.acknowledged("Submit", "ann", self._message(what, **fields)).id

@@ -16,7 +16,7 @@ from governor.domain.digest import (
     plan_digest,
     request_digest,
 )
-from governor.domain.request import Content, DependencyFailure
+from governor.domain.request import Content, DependencyFailure, Membership
 from governor.domain.values import ExecutionId, Reason, RequestId
 from governor.wire.codec import enums, submission
 from governor.wire.errors import INTERNAL, PUBLIC, reason_name
@@ -70,6 +70,7 @@ def test_the_fields_are_listed_in_the_order_they_are_hashed() -> None:
     )
     whole = plain.but(
         context=context,
+        batch=Membership(batch_id=RequestId("mr-2"), position=0),
         depends_on=(RequestId("mr-1"),),
         on_dependency_failure=DependencyFailure.REVIEW,
         compensation=rollback,

@@ -19,6 +19,7 @@ VERSION_RESOLUTION revalidation_required
 EXECUTION claimed applied refused in_doubt resolved lease_lost
 HOST trusted held
 BREAK_GLASS used reviewed review_overdue
+BATCH advanced stopped compensating put_right
 """
 
 

@@ -24,6 +24,7 @@ from governor.domain.request import (
     Evidence,
     ExecutionMode,
     Intent,
+    Membership,
     Payload,
     Reversibility,
     Risk,
@@ -101,6 +102,7 @@ WHOLE = Content(
     depends_on=(RequestId("r-2"), RequestId("r-1")),
     execution_mode=ExecutionMode.ON_EXECUTE,
     on_dependency_failure=DependencyFailure.PROCEED,
+    batch=Membership(batch_id=RequestId("b-1"), position=3),
     compensation=ROLLBACK,
 )
 WHOLE_FORM = (
@@ -145,6 +147,8 @@ WHOLE_FORM = (
     b"depends_on=3:r-1\n"
     b"on_dependency_failure=7:PROCEED\n"
     b"execution_mode=10:ON_EXECUTE\n"
+    b"batch_id=3:b-1\n"
+    b"batch_position=1:3\n"
     b"compensates=3:r-9\n"
     b"compensated_execution=4:ex-9\n"
     b"compensation_kind=8:ROLLBACK\n"
@@ -158,7 +162,7 @@ WHOLE_FORM = (
     b"compensation_fact_key=1:z\n"
     b"compensation_fact_value=1:1\n"
 )
-WHOLE_DIGEST = "36dd272d8743db6472ffd6cd765b11886ea7acdb9bcc5e18e4c9e3962574bdbd"
+WHOLE_DIGEST = "7c02579c187eb842226172466ea55bd5745e1941236cd562a75cd999695632c4"
 
 KNOWN = [
     pytest.param(SMALL, None, SMALL_FORM, SMALL_DIGEST, id="small"),
@@ -238,6 +242,9 @@ OTHER: dict[tuple[str, str], Any] = {
     ("Content", "depends_on"): (RequestId("other"),),
     ("Content", "execution_mode"): ExecutionMode.AUTOMATIC,
     ("Content", "on_dependency_failure"): DependencyFailure.REVIEW,
+    ("Content", "batch"): None,
+    ("Membership", "batch_id"): RequestId("other"),
+    ("Membership", "position"): 4,
     ("Content", "compensation"): None,
     ("Compensation", "request_id"): RequestId("other"),
     ("Compensation", "execution_id"): ExecutionId("other"),
@@ -251,11 +258,22 @@ OTHER: dict[tuple[str, str], Any] = {
     ("Reason", "metadata"): {"other": "other"},
 }
 NOT_TAKEN_FROM_THE_CONTENT = {
+    ("Content", "batch_spec"),  # stands in the payload, which names every member's digest
     ("Content", "expected_version"),  # passed beside it: renewal and revalidation move it
     ("Payload", "size_bytes"),  # follows from data, as its digest does
     ("Payload", "sha256"),
 }
-PARTS = (Content, RuntimeContext, StateRef, Payload, Intent, Evidence, Compensation, Reason)
+PARTS = (
+    Content,
+    RuntimeContext,
+    StateRef,
+    Payload,
+    Intent,
+    Evidence,
+    Compensation,
+    Reason,
+    Membership,
+)
 
 
 def changed(struct: str, field: str, value: Any) -> Content:
@@ -266,6 +284,10 @@ def changed(struct: str, field: str, value: Any) -> Content:
         case "Evidence":
             first, second = WHOLE.evidence
             return WHOLE.but(evidence=(first, second.but(**{field: value})))
+        case "Membership":
+            return WHOLE.but(
+                batch=Membership(batch_id=RequestId("b-1"), position=3).but(**{field: value})
+            )
         case "Reason":
             reason = ROLLBACK.reason.but(**{field: value})
             return WHOLE.but(compensation=ROLLBACK.but(reason=reason))

@@ -7,6 +7,7 @@ from governor.domain.values import Micros
 from governor.storage.store import SqlStore
 from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
+from governor.usecases.batches import Batches
 from governor.usecases.dependencies import Dependencies
 from governor.usecases.execution_manager import ExecutionManager
 from governor.usecases.host_standing import Standing
@@ -75,6 +76,7 @@ class Sidecar:
         self.commits = 0
         self._chance = chance
         self._dependencies, self._timers, self._adoption = Dependencies(), Timers(), Adoption()
+        self._batches = Batches()
         self.app = App(
             store=store,
             host=host,
@@ -100,8 +102,11 @@ class Sidecar:
         app.standing.attach(app)
         app.executions.attach(app)
         self._dependencies.attach(app)
+        self._batches.attach(app)
         self._timers.attach(app)
-        self._adoption.attach(app, app.executions.take_up, self._dependencies.take_up)
+        self._adoption.attach(
+            app, app.executions.take_up, self._dependencies.take_up, self._batches.take_up
+        )
         await app.standing.start()
         await self._adoption.start()
         self._timers.start()
@@ -112,6 +117,7 @@ class Sidecar:
         await self.app.executions.drain(LIMITS.apply_seconds_max)
         await self._adoption.stop()
         await self._dependencies.stop()
+        await self._batches.stop()
         await self._timers.stop()
         await self.app.standing.stop()
         await self.app.store.close()

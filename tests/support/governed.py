@@ -38,13 +38,16 @@ from governor.usecases import resolve_pending as answering
 from governor.usecases import review as reviewing
 from governor.usecases import revoke_vote as revoking
 from governor.usecases import submit as submitting
+from governor.usecases import submit_batch as batching
 from governor.usecases import supersede as superseding
 from governor.usecases import trust as trusting
 from governor.usecases import vote as voting
 from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
+from governor.usecases.batches import Batches
 from governor.usecases.checks import Checking
 from governor.usecases.commands import (
+    BatchSubmitted,
     Caller,
     Cancel,
     CastVote,
@@ -56,6 +59,7 @@ from governor.usecases.commands import (
     ReviewBreakGlass,
     RevokeVote,
     Submit,
+    SubmitBatch,
     Submitted,
     Supersede,
     Trusted,
@@ -135,6 +139,7 @@ class Governed:
         self.executions: ExecutionManager
         self.timers: Timers
         self.dependencies: Dependencies
+        self.batches: Batches
         self.checking: Checking
         self.adoption: Adoption
 
@@ -163,6 +168,7 @@ class Governed:
             Checking(),
             Adoption(),
         )
+        self.batches = Batches()
         self.app = App(
             store=self.store,
             host=self.host,
@@ -184,12 +190,14 @@ class Governed:
         self.standing.attach(self.app)
         self.executions.attach(self.app)
         self.dependencies.attach(self.app)
+        self.batches.attach(self.app)
         self.checking.attach(self.app)
         self.timers.attach(self.app)
         self.adoption.attach(
             self.app,
             self.executions.take_up,
             self.dependencies.take_up,
+            self.batches.take_up,
             self.checking.take_up,
         )
 
@@ -215,6 +223,7 @@ class Governed:
         await self.timers.stop()
         await self.checking.stop()
         await self.dependencies.stop()
+        await self.batches.stop()
         await self.executions.drain(0)
         await self.standing.stop()
         await self.store.close()
@@ -318,6 +327,13 @@ class Governed:
         await self.quiet()
 
     # --- What callers do ------------------------------------------------------------------------
+
+    async def submit_batch(
+        self, *members: Content, actor: str = RITA, key: str | None = None, **options: Any
+    ) -> BatchSubmitted:
+        """The whole answer. `options` are fields of the command."""
+        command = SubmitBatch(request_id=key or self.next_key(), members=members, **options)
+        return await batching.submit_batch(self.app, Caller(actor=actor), command)
 
     async def submit(self, actor: str = RITA, **fields: Any) -> MutationRequest:
         """The request as the answer shows it."""

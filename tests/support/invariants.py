@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
+from governor.domain.batches import BATCH_TYPE
 from governor.domain.counting import steps_filled
 from governor.domain.decision import Category, Code, Decision
 from governor.domain.digest import plan_digest, request_digest
@@ -273,7 +274,11 @@ def check_effects(
             assert execution.status in _MAY_HAVE_AN_EFFECT, f"{execution.status} with an effect"
         assert effect.payload == request.content.payload.data
         assert effect.digest == execution.digest
-    applied = {one.id for one in executions if one.applied and not one.resolved_by}
+    applied = {
+        one.id
+        for one in executions
+        if one.applied and not one.resolved_by and one.state.type != BATCH_TYPE
+    }
     assert applied <= {effect.execution_id for effect in effects}, "applied without an effect"
     for request in requests:
         content = request.content

@@ -141,6 +141,7 @@ class ScriptedHost:
     promises: Capabilities = COMPARING
     is_reachable: bool = True
     refusal: Refused | None = None
+    refused_ids: set[str] = field(default_factory=set)
     violations: tuple[Reason, ...] = ()
     script: deque[Turn | None] = field(default_factory=deque)
     deaf_to: set[Kind] = field(default_factory=set)
@@ -322,6 +323,8 @@ class ScriptedHost:
     def _conclude(self, order: Order) -> Outcome:
         if self.refusal is not None:
             return self.refusal
+        if order.execution.state.id in self.refused_ids:
+            return NO
         execution, slot, content = order.execution, order.execution.slot, order.request.content
         value = self._after(order.request)
         if isinstance(value, Refused):

@@ -42,7 +42,7 @@ from governor.usecases.query import (
 from governor.usecases.trace import trace_request
 from governor.usecases.watch import stream_decisions, wait_request
 from tests.support.domain_builders import CHECK
-from tests.support.governed import Governed, caller
+from tests.support.governed import Governed, caller, content
 from tests.support.people import EVE, OTHER_TENANT, RITA, TENANT
 from tests.support.scripted_host import Loss
 
@@ -53,6 +53,7 @@ SOON = Micros(1_700_000_060_000_000)
 EVERYBODY = "submitter approver operator auditor admin checker"
 ALLOWED: Mapping[str, str] = {
     "Submit": "submitter",
+    "SubmitBatch": "submitter",
     "GetRequest": EVERYBODY,
     "ListRequests": EVERYBODY,
     "CountRequests": EVERYBODY,
@@ -123,6 +124,9 @@ async def first_message(stage: Stage, actor: str) -> object:
 
 CALLS: Mapping[str, Call] = {
     "Submit": lambda s, actor: s.sidecar.submit(actor, flag="new", risk=Risk.HIGH),
+    "SubmitBatch": lambda s, actor: s.sidecar.submit_batch(
+        content(actor, flag="new", risk=Risk.HIGH), actor=actor
+    ),
     "GetRequest": lambda s, actor: get_request(s.sidecar.app, caller(actor), s.pending.id, 0),
     "ListRequests": lambda s, actor: list_requests(
         s.sidecar.app, caller(actor), RequestQuery(tenant=TENANT), 0
@@ -162,6 +166,7 @@ CALLS: Mapping[str, Call] = {
 }
 ABOUT_A_TENANT = {
     "Submit",
+    "SubmitBatch",
     "ListRequests",
     "CountRequests",
     "ListExecutions",

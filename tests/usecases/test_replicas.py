@@ -19,7 +19,7 @@ from governor.usecases.query import get_request
 from governor.usecases.watch import stream_decisions, wait_request
 from tests.support.backends import WAIT_SECONDS_MAX, Backend
 from tests.support.domain_builders import CHECK
-from tests.support.governed import Governed, caller
+from tests.support.governed import Governed, caller, content
 from tests.support.invariants import check_everything
 from tests.support.people import ANN, AUDREY, BOB, FAYE, OTTO, RITA, TENANT, reviewed
 from tests.support.postgres import PostgresServer, postgres_server
@@ -439,3 +439,33 @@ async def test_a_vote_taken_back_at_one_replica_and_the_claim_at_another_have_on
         now = await becomes(a, submitted, Status.PENDING if is_revoked else Status.EXECUTED)
         assert len(a.host.effects) - before == (now.status is Status.EXECUTED)
     await check_everything(a)
+
+
+# ---------------------------------------------------------------- batches
+
+
+async def test_a_batch_that_is_approved_at_one_replica_is_conducted_once(
+    a: Governed, b: Governed
+) -> None:
+    """Members end here and there; each step is taken by one of them."""
+    members = [content(RITA, flag=flag, risk=Risk.MEDIUM) for flag in "abc"]
+    answer = await a.submit_batch(*members)
+    await b.approve(ANN, answer.batch)
+    await becomes(a, answer.batch, Status.EXECUTED)
+    await becomes(b, answer.batch, Status.EXECUTED)
+    assert [effect.slot[2] for effect in a.host.effects] == ["a", "b", "c"]
+    await check_everything(b)
+
+
+async def test_a_batch_goes_on_when_the_replica_that_conducts_it_is_gone(
+    a: Governed, b: Governed, backend: Backend
+) -> None:
+    a.host.orders.shut()
+    answer = await a.submit_batch(*(content(RITA, flag=flag) for flag in "abc"))
+    await a.quiet()
+    await a.freeze()
+    a.host.orders.open()
+    await expire_lease_of_the_older(backend)
+    await b.pass_time(120)
+    await becomes(b, answer.batch, Status.EXECUTED)
+    assert sorted(effect.slot[2] for effect in a.host.effects) == ["a", "b", "c"]

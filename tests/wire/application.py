@@ -6,6 +6,7 @@ from pathlib import Path
 
 from governor.storage.open import open_store
 from governor.usecases.app import App
+from governor.usecases.batches import Batches
 from governor.usecases.execution_manager import ExecutionManager
 from governor.usecases.host_standing import Standing
 from governor.usecases.tail import Tail
@@ -38,6 +39,7 @@ async def application(folder: Path, host: ScriptedHost | None = None) -> AsyncIt
     store.listen(app.waiters.publish)
     app.standing.attach(app)
     app.executions.attach(app)
+    Batches().attach(app)
     await app.standing.start()
     await app.host.capabilities()
     try:

@@ -29,9 +29,15 @@ from governor.domain.decision import Code, Decision
 from governor.domain.execution import Applied, ExecutionStatus
 from governor.domain.policy import Effect, Verdict
 from governor.domain.request import (
+    BatchDecisionMode,
+    BatchFailureMode,
+    BatchOrdering,
+    BatchProgress,
+    BatchSpec,
     Content,
     DependencyFailure,
     ExecutionMode,
+    Membership,
     MutationRequest,
     Pending,
     PendingReason,
@@ -87,7 +93,10 @@ def test_zero_means_something_only_where_the_contract_says_what() -> None:
     assert meaning["ExecutionMode"] is ExecutionMode.AUTOMATIC
     assert meaning["DependencyFailure"] is DependencyFailure.REJECT
     assert meaning["CompensationTrigger"] is CompensationTrigger.OPERATOR
-    assert len(meaning) == 8
+    assert meaning["BatchOrdering"] is BatchOrdering.SEQUENTIAL
+    assert meaning["BatchFailureMode"] is BatchFailureMode.STOP
+    assert meaning["BatchDecisionMode"] is BatchDecisionMode.BATCH
+    assert len(meaning) == 11
 
 
 def test_every_decision_code_has_a_pair_of_its_own() -> None:
@@ -289,7 +298,16 @@ def full_request() -> MutationRequest:
         for round_number in (1, 2)
     )
     request = make_request(expected_version="1", execute_after=Micros(9))
-    content = request.content.but(compensation=ROLLBACK)
+    content = request.content.but(
+        compensation=ROLLBACK,
+        batch=Membership(batch_id=RequestId("mr-20"), position=3),
+        batch_spec=BatchSpec(
+            ordering=BatchOrdering.INDEPENDENT,
+            failure_mode=BatchFailureMode.COMPENSATE,
+            decision_mode=BatchDecisionMode.PER_MEMBER,
+            member_ids=(RequestId("mr-21"), RequestId("mr-22")),
+        ),
+    )
     progress = request.progress.but(
         status=Status.PENDING,
         pending=(
@@ -341,6 +359,29 @@ def test_every_field_of_a_request_is_shown() -> None:
     assert [vote.voided for vote in shown.approval.votes] == [True, False]
     assert list(shown.approval.open_requirements) == ["two"]
     assert [pending.HasField("until_time") for pending in shown.pending] == [False, True]
+
+
+def test_a_batch_is_shown_with_how_far_it_has_come() -> None:
+    request = full_request()
+    progress = BatchProgress(
+        applied=(RequestId("mr-21"),),
+        failed=(RequestId("mr-22"),),
+        stopped=Reason(code="MEMBER_FAILED"),
+        undone=(RequestId("mr-21"),),
+    )
+    shown = request_pb2.MutationRequest()
+    put_request(shown, request.but(progress=request.progress.but(batch=progress)))
+    assert shown.batch == request_pb2.BatchMembership(batch_id="mr-20", position=3)
+    assert shown.batch_spec == request_pb2.BatchSpec(
+        ordering=request_pb2.BATCH_ORDERING_INDEPENDENT,
+        failure_mode=request_pb2.BATCH_FAILURE_MODE_COMPENSATE,
+        decision_mode=request_pb2.BATCH_DECISION_MODE_PER_MEMBER,
+        member_ids=["mr-21", "mr-22"],
+        applied_ids=["mr-21"],
+        failed_ids=["mr-22"],
+        stopping=True,
+        compensated_ids=["mr-21"],
+    )
 
 
 def test_a_compensation_is_shown_as_it_was_asked_and_absence_as_absence() -> None:

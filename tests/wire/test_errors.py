@@ -35,6 +35,7 @@ EXAMPLES: list[GovernorError] = [
     errors.HostNotHeld("lineage-1"),
     errors.LineageMismatch(named="lineage-1", announced="lineage-2"),
     errors.DependencyCycle("mr-1"),
+    errors.BatchGoverns("mr-1", "Cancel", "has this member in hand"),
     errors.PlanMismatch(expected="aa", got="bb"),
     errors.NoVote("ann"),
     errors.NotWaiting("QUOTA", "deploys"),

@@ -92,6 +92,13 @@ def replacement() -> wire.SubmitRequest:
     return request
 
 
+def member() -> wire.SubmitRequest:
+    request = replacement()
+    for field in ("expire_time", "execution_mode"):
+        request.ClearField(field)
+    return request
+
+
 def decision_filter(**times: Any) -> wire.DecisionFilter:
     return wire.DecisionFilter(
         tenant="acme",
@@ -111,6 +118,15 @@ def good_requests() -> dict[str, Message]:
     page: dict[str, Any] = {"page_size": 10, "page_token": "abc_-=", "min_revision": 3}
     return {
         "Submit": submission(),
+        "SubmitBatch": wire.SubmitBatchRequest(
+            request_id="call-1",
+            members=[member()],
+            ordering=request_pb2.BATCH_ORDERING_INDEPENDENT,
+            failure_mode=request_pb2.BATCH_FAILURE_MODE_COMPENSATE,
+            decision_mode=request_pb2.BATCH_DECISION_MODE_PER_MEMBER,
+            expire_time=moment(2),
+            justification="together",
+        ),
         "GetRequest": wire.GetRequestRequest(id="mr-1", min_revision=3, preview=True),
         "ListRequests": wire.ListRequestsRequest(
             tenant="acme",
@@ -132,6 +148,8 @@ def good_requests() -> dict[str, Message]:
             link=wire.Link(kind=wire.LINK_KIND_DEPENDS_ON, id="mr-1"),
             waiting_for_me=True,
             review_open=True,
+            batch_id="mr-1",
+            uncompensated=True,
             **page,
         ),
         "CountRequests": wire.CountRequestsRequest(tenant="acme", min_revision=3),

@@ -770,3 +770,58 @@ async def test_decisions_about_the_host_are_sent_to_those_who_ask(tmp_path: Path
     ]
     assert of_the_host[0].status == request_pb2.REQUEST_STATUS_UNSPECIFIED
     assert not of_the_host[0].HasField("state")
+
+
+async def test_a_batch_goes_over_the_wire_and_is_found_by_its_members(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        members = [submission(f"batched-{number}") for number in range(3)]
+        for member in members:
+            member.ClearField("request_id")
+        request = wire.SubmitBatchRequest(
+            request_id="batch",
+            members=members,
+            ordering=request_pb2.BATCH_ORDERING_INDEPENDENT,
+            failure_mode=request_pb2.BATCH_FAILURE_MODE_CONTINUE,
+            justification="together",
+        )
+        answer = await sidecar.call("SubmitBatch", request)
+        waited = await sidecar.call(
+            "WaitRequest", wire.WaitRequestRequest(id=answer.batch.id, timeout=Duration(seconds=10))
+        )
+
+        spec = waited.request.batch_spec
+        assert waited.request.status == request_pb2.REQUEST_STATUS_EXECUTED
+        assert waited.request.mutation.type == "governor.batch"
+        assert spec.ordering == request_pb2.BATCH_ORDERING_INDEPENDENT
+        assert list(spec.member_ids) == [member.id for member in answer.members]
+        assert sorted(spec.applied_ids) == sorted(spec.member_ids)
+        found = await sidecar.call(
+            "ListRequests", wire.ListRequestsRequest(tenant=TENANT, batch_id=answer.batch.id)
+        )
+        assert sorted(one.batch.position for one in found.requests) == [0, 1, 2]
+        again = await sidecar.call("SubmitBatch", request)
+        assert again.batch.id == answer.batch.id
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("request_id", "own"), ("validate_only", True), ("execution_mode", 1)],
+)
+async def test_a_member_takes_nothing_that_its_batch_says(
+    tmp_path: Path, field: str, value: object
+) -> None:
+    async with governor(tmp_path) as sidecar:
+        member = submission("m")
+        member.ClearField("request_id")
+        setattr(member, field, value)
+        request = wire.SubmitBatchRequest(request_id="batch", members=[member])
+        refusal = await sidecar.refused("SubmitBatch", request)
+        assert refusal.fields == [f"members[0].{field}"]
+
+
+async def test_governors_own_types_are_nobody_elses(tmp_path: Path) -> None:
+    async with governor(tmp_path) as sidecar:
+        taken = submission("own")
+        taken.mutation.type = "governor.batch"
+        refusal = await sidecar.refused("Submit", taken)
+        assert refusal.fields == ["mutation.type"]

@@ -7,13 +7,16 @@ from examples.demo.stage import (
     WAIT_SECONDS,
     Stage,
     StoryFailed,
+    Versioned,
     expect,
     expect_status,
     flag_set,
 )
-from governance.v1.mutation_pb2 import RISK_LOW, Reason
+from governance.v1.mutation_pb2 import RISK_LOW, RISK_MEDIUM, Reason
 from governance.v1.request_pb2 import (
+    REQUEST_STATUS_CANCELED,
     REQUEST_STATUS_EXECUTED,
+    REQUEST_STATUS_FAILED,
     REQUEST_STATUS_PENDING,
     REQUEST_STATUS_REJECTED,
     MutationRequest,
@@ -84,6 +87,43 @@ async def stale_rollback_refused(stage: Stage) -> str:
     original = await _now(stage, original)
     expect("whether it was compensated", original.HasField("compensated_by"), False)
     return "rollback of what others have built on: REJECTED with STALE, and nothing was applied"
+
+
+async def batch_put_right_in_reverse(stage: Stage) -> str:
+    flags = [f"launch.part-{number}" for number in (1, 2, 3, 5)]
+    for flag in flags:
+        await stage.flag_at_version_1(flag)
+    bob, carol = stage.client("bob"), stage.client("carol")
+    mutations = [flag_set(flag, rollout_percent=100) for flag in flags]
+    # The fourth of five was made for a version that there never was.
+    late = Versioned(expected_version="7")
+    mutations.insert(3, flag_set("launch.part-4", rollout_percent=100, versioned=late))
+    answer = await stage.client("alice").submit_batch(mutations, risk=RISK_MEDIUM, why="launch")
+    batch = answer.batch
+    expect_status(batch, REQUEST_STATUS_PENDING)
+    stage.say("alice", "submits five changes as one batch, all or none: PENDING")
+    await bob.approve(batch)
+    await carol.approve(batch)
+    stage.say("bob, carol", "approve it, once: its digest covers the five in their order")
+    batch = await bob.ended(batch.id)
+    expect_status(batch, REQUEST_STATUS_FAILED, "BATCH_COMPENSATED")
+    members = [(await bob.get(member.id))[0] for member in answer.members]
+    expect_status(members[3], REQUEST_STATUS_REJECTED, "STALE")
+    expect_status(members[4], REQUEST_STATUS_CANCELED, "BATCH_STOPPED")
+    stage.say("governor", "executes three, finds the fourth STALE, and cancels the fifth")
+    applied, undone = list(batch.batch_spec.applied_ids), list(batch.batch_spec.compensated_ids)
+    expect("what was applied", applied, [member.id for member in members[:3]])
+    expect("what was put right, in which order", undone, applied[::-1])
+    for flag in flags[:3]:
+        there = stage.host_state.flag(flag)
+        expect(f"what the host has of {flag}", (there.version, there.rollout_percent), ("3", 5))
+    stage.say(
+        "governor", "takes the three back, the last one first; the host has them at 5 % again"
+    )
+    expect("what is left behind", await stage.client("ruth").left_behind(), [])
+    found = await stage.client("ruth").trace(batch.id)
+    expect("how many requests came of it", len(found.requests), 1 + 5 + 3)
+    return "batch of five: FAILED with BATCH_COMPENSATED, and the host is as it was"
 
 
 async def _rolled_out(stage: Stage, flag: str, percent: int) -> MutationRequest:

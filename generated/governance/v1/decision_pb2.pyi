@@ -56,6 +56,8 @@ class _DecisionCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deci
     """Compensations: requested, of the request that is to be compensated; completed, of the
     compensation.
     """
+    DECISION_CATEGORY_BATCH: _DecisionCategory.ValueType  # 10
+    """Batches: advanced, stopped, compensating, put_right."""
 
 class DecisionCategory(_DecisionCategory, metaclass=_DecisionCategoryEnumTypeWrapper):
     """DecisionCategory groups the codes."""
@@ -88,6 +90,8 @@ DECISION_CATEGORY_COMPENSATION: DecisionCategory.ValueType  # 9
 """Compensations: requested, of the request that is to be compensated; completed, of the
 compensation.
 """
+DECISION_CATEGORY_BATCH: DecisionCategory.ValueType  # 10
+"""Batches: advanced, stopped, compensating, put_right."""
 Global___DecisionCategory: _TypeAlias = DecisionCategory  # noqa: Y015
 
 @_typing.final

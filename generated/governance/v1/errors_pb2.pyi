@@ -140,6 +140,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The host does not keep what taking the change back needs any more.
     Metadata: expired.
     """
+    ERROR_REASON_BATCH_GOVERNS: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION. The request is a batch, or its batch has it in hand. Metadata: batch, act."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of an ErrorInfo, without the ERROR_REASON_ prefix. Its metadata holds
@@ -264,4 +266,6 @@ ERROR_REASON_UNDO_EXPIRED: ErrorReason.ValueType  # 42
 """FAILED_PRECONDITION. The host does not keep what taking the change back needs any more.
 Metadata: expired.
 """
+ERROR_REASON_BATCH_GOVERNS: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION. The request is a batch, or its batch has it in hand. Metadata: batch, act."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

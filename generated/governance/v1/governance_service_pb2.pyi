@@ -45,6 +45,8 @@ class _LinkKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LinkKind.Val
     """It was caused by `id`: its context's causation_id."""
     LINK_KIND_COMPENSATES: _LinkKind.ValueType  # 5
     """It takes back, or puts right, the request `id`, or was to."""
+    LINK_KIND_MEMBER_OF: _LinkKind.ValueType  # 6
+    """It belongs to the batch `id`."""
 
 class LinkKind(_LinkKind, metaclass=_LinkKindEnumTypeWrapper):
     """LinkKind says how a request is linked to something."""
@@ -61,6 +63,8 @@ LINK_KIND_CAUSATION: LinkKind.ValueType  # 4
 """It was caused by `id`: its context's causation_id."""
 LINK_KIND_COMPENSATES: LinkKind.ValueType  # 5
 """It takes back, or puts right, the request `id`, or was to."""
+LINK_KIND_MEMBER_OF: LinkKind.ValueType  # 6
+"""It belongs to the batch `id`."""
 Global___LinkKind: _TypeAlias = LinkKind  # noqa: Y015
 
 class _PendingOutcome:
@@ -298,6 +302,94 @@ class SubmitResponse(_message.Message):
 Global___SubmitResponse: _TypeAlias = SubmitResponse  # noqa: Y015
 
 @_typing.final
+class SubmitBatchRequest(_message.Message):
+    """Asks for several mutations as one batch. Everything is set by the caller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    ORDERING_FIELD_NUMBER: _builtins.int
+    FAILURE_MODE_FIELD_NUMBER: _builtins.int
+    DECISION_MODE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, chosen by the caller. Required."""
+    ordering: _request_pb2.BatchOrdering.ValueType
+    """When they are executed. Absent: SEQUENTIAL."""
+    failure_mode: _request_pb2.BatchFailureMode.ValueType
+    """What follows when one of them fails. Absent: STOP."""
+    decision_mode: _request_pb2.BatchDecisionMode.ValueType
+    """What is decided on. Absent: BATCH."""
+    justification: _builtins.str
+    """Why, for the approvers. Absent: none."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubmitRequest]:
+        """The mutations, in their order, all in one tenant. In each of them request_id, expire_time,
+        execution_mode, validate_only, wait and break_glass must be unset. At least one, at most 100.
+        """
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the batch, and each of its members, expires unless it is claimed before. Absent: the
+        server's default lifetime.
+        """
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        members: _abc.Iterable[Global___SubmitRequest] | None = ...,
+        ordering: _request_pb2.BatchOrdering.ValueType = ...,
+        failure_mode: _request_pb2.BatchFailureMode.ValueType = ...,
+        decision_mode: _request_pb2.BatchDecisionMode.ValueType = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        justification: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_mode", b"decision_mode", "expire_time", b"expire_time", "failure_mode", b"failure_mode", "justification", b"justification", "members", b"members", "ordering", b"ordering", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitBatchRequest: _TypeAlias = SubmitBatchRequest  # noqa: Y015
+
+@_typing.final
+class SubmitBatchResponse(_message.Message):
+    """The batch as submitted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The ledger revision of the submission."""
+    @_builtins.property
+    def batch(self) -> _request_pb2.MutationRequest:
+        """The batch. For a repeated request_id: as it stood in the first answer."""
+
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[_request_pb2.MutationRequest]:
+        """Its members, in their order. For a repeated request_id: as they stand now."""
+
+    def __init__(
+        self,
+        *,
+        batch: _request_pb2.MutationRequest | None = ...,
+        members: _abc.Iterable[_request_pb2.MutationRequest] | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "members", b"members", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitBatchResponse: _TypeAlias = SubmitBatchResponse  # noqa: Y015
+
+@_typing.final
 class GetRequestRequest(_message.Message):
     """Reads one request."""
 
@@ -411,6 +503,8 @@ class ListRequestsRequest(_message.Message):
     LINK_FIELD_NUMBER: _builtins.int
     WAITING_FOR_ME_FIELD_NUMBER: _builtins.int
     REVIEW_OPEN_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    UNCOMPENSATED_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """The tenant. Required."""
     actor: _builtins.str
@@ -438,6 +532,12 @@ class ListRequestsRequest(_message.Message):
     """
     review_open: _builtins.bool
     """True: only break-glass requests whose review is open or overdue."""
+    batch_id: _builtins.str
+    """Only what belongs to this batch: its members, and what was done to put them right. Absent: all."""
+    uncompensated: _builtins.bool
+    """True: only members that were applied in a batch that has FAILED, or waits for AUDIT, and that no
+    compensation has put right.
+    """
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_request_pb2.RequestStatus.ValueType]:
         """Any of these statuses. Empty: all."""
@@ -507,10 +607,12 @@ class ListRequestsRequest(_message.Message):
         link: Global___Link | None = ...,
         waiting_for_me: _builtins.bool = ...,
         review_open: _builtins.bool = ...,
+        batch_id: _builtins.str = ...,
+        uncompensated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "state", b"state", "submitted_from", b"submitted_from", "submitted_until", b"submitted_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "blast_radii", b"blast_radii", "category", b"category", "link", b"link", "metadata", b"metadata", "min_revision", b"min_revision", "page_size", b"page_size", "page_token", b"page_token", "pending_reasons", b"pending_reasons", "review_open", b"review_open", "risks", b"risks", "side_effect_severity", b"side_effect_severity", "side_effect_type", b"side_effect_type", "state", b"state", "statuses", b"statuses", "submitted_from", b"submitted_from", "submitted_until", b"submitted_until", "tag", b"tag", "tags_all", b"tags_all", "tags_any", b"tags_any", "tenant", b"tenant", "waiting_for_me", b"waiting_for_me"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "batch_id", b"batch_id", "blast_radii", b"blast_radii", "category", b"category", "link", b"link", "metadata", b"metadata", "min_revision", b"min_revision", "page_size", b"page_size", "page_token", b"page_token", "pending_reasons", b"pending_reasons", "review_open", b"review_open", "risks", b"risks", "side_effect_severity", b"side_effect_severity", "side_effect_type", b"side_effect_type", "state", b"state", "statuses", b"statuses", "submitted_from", b"submitted_from", "submitted_until", b"submitted_until", "tag", b"tag", "tags_all", b"tags_all", "tags_any", b"tags_any", "tenant", b"tenant", "uncompensated", b"uncompensated", "waiting_for_me", b"waiting_for_me"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,6 +46,11 @@ class GovernanceServiceStub:
                 request_serializer=governance_dot_v1_dot_governance__service__pb2.SubmitRequest.SerializeToString,
                 response_deserializer=governance_dot_v1_dot_governance__service__pb2.SubmitResponse.FromString,
                 _registered_method=True)
+        self.SubmitBatch = channel.unary_unary(
+                '/governance.v1.GovernanceService/SubmitBatch',
+                request_serializer=governance_dot_v1_dot_governance__service__pb2.SubmitBatchRequest.SerializeToString,
+                response_deserializer=governance_dot_v1_dot_governance__service__pb2.SubmitBatchResponse.FromString,
+                _registered_method=True)
         self.GetRequest = channel.unary_unary(
                 '/governance.v1.GovernanceService/GetRequest',
                 request_serializer=governance_dot_v1_dot_governance__service__pb2.GetRequestRequest.SerializeToString,
@@ -166,6 +171,14 @@ class GovernanceServiceServicer:
     def Submit(self, request, context):
         """Asks for a mutation. On return the request, policy's verdict and, where policy allowed it, the
         approval and the execution's claim are durable. Retry with the same request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitBatch(self, request, context):
+        """Asks for several mutations as one batch, which is a request itself. On return the batch, all its
+        members and policy's verdicts are durable. Retry with the same request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -342,6 +355,11 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     request_deserializer=governance_dot_v1_dot_governance__service__pb2.SubmitRequest.FromString,
                     response_serializer=governance_dot_v1_dot_governance__service__pb2.SubmitResponse.SerializeToString,
             ),
+            'SubmitBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitBatch,
+                    request_deserializer=governance_dot_v1_dot_governance__service__pb2.SubmitBatchRequest.FromString,
+                    response_serializer=governance_dot_v1_dot_governance__service__pb2.SubmitBatchResponse.SerializeToString,
+            ),
             'GetRequest': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRequest,
                     request_deserializer=governance_dot_v1_dot_governance__service__pb2.GetRequestRequest.FromString,
@@ -482,6 +500,33 @@ class GovernanceService:
             '/governance.v1.GovernanceService/Submit',
             governance_dot_v1_dot_governance__service__pb2.SubmitRequest.SerializeToString,
             governance_dot_v1_dot_governance__service__pb2.SubmitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/governance.v1.GovernanceService/SubmitBatch',
+            governance_dot_v1_dot_governance__service__pb2.SubmitBatchRequest.SerializeToString,
+            governance_dot_v1_dot_governance__service__pb2.SubmitBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

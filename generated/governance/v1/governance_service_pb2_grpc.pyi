@@ -44,6 +44,10 @@ class GovernanceServiceStub:
     """Asks for a mutation. On return the request, policy's verdict and, where policy allowed it, the
     approval and the execution's claim are durable. Retry with the same request_id.
     """
+    SubmitBatch: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.SubmitBatchRequest, _governance_service_pb2.SubmitBatchResponse]
+    """Asks for several mutations as one batch, which is a request itself. On return the batch, all its
+    members and policy's verdicts are durable. Retry with the same request_id.
+    """
     GetRequest: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.GetRequestRequest, _governance_service_pb2.GetRequestResponse]
     """Reads one request with its executions. Safe to retry."""
     ListRequests: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.ListRequestsRequest, _governance_service_pb2.ListRequestsResponse]
@@ -132,6 +136,10 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     Submit: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.SubmitRequest, _governance_service_pb2.SubmitResponse]  # type: ignore[assignment]
     """Asks for a mutation. On return the request, policy's verdict and, where policy allowed it, the
     approval and the execution's claim are durable. Retry with the same request_id.
+    """
+    SubmitBatch: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.SubmitBatchRequest, _governance_service_pb2.SubmitBatchResponse]  # type: ignore[assignment]
+    """Asks for several mutations as one batch, which is a request itself. On return the batch, all its
+    members and policy's verdicts are durable. Retry with the same request_id.
     """
     GetRequest: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.GetRequestRequest, _governance_service_pb2.GetRequestResponse]  # type: ignore[assignment]
     """Reads one request with its executions. Safe to retry."""
@@ -224,6 +232,16 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_governance_service_pb2.SubmitResponse, _abc.Awaitable[_governance_service_pb2.SubmitResponse]]:
         """Asks for a mutation. On return the request, policy's verdict and, where policy allowed it, the
         approval and the execution's claim are durable. Retry with the same request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def SubmitBatch(
+        self,
+        request: _governance_service_pb2.SubmitBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_service_pb2.SubmitBatchResponse, _abc.Awaitable[_governance_service_pb2.SubmitBatchResponse]]:
+        """Asks for several mutations as one batch, which is a request itself. On return the batch, all its
+        members and policy's verdicts are durable. Retry with the same request_id.
         """
 
     @_abc_1.abstractmethod

@@ -98,6 +98,8 @@ class _PendingReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pending
     """Room in a named quota: released by ResolvePending, or at the time the quota is refreshed."""
     PENDING_REASON_MANUAL_REVIEW: _PendingReason.ValueType  # 8
     """A person's look, answered by ResolvePending. No answer in time is a no."""
+    PENDING_REASON_BATCH: _PendingReason.ValueType  # 9
+    """Its turn in the batch that it is a member of, or the approval of that batch."""
 
 class PendingReason(_PendingReason, metaclass=_PendingReasonEnumTypeWrapper):
     """PendingReason says what a PENDING request waits for. Several may hold at once."""
@@ -120,6 +122,8 @@ PENDING_REASON_QUOTA: PendingReason.ValueType  # 7
 """Room in a named quota: released by ResolvePending, or at the time the quota is refreshed."""
 PENDING_REASON_MANUAL_REVIEW: PendingReason.ValueType  # 8
 """A person's look, answered by ResolvePending. No answer in time is a no."""
+PENDING_REASON_BATCH: PendingReason.ValueType  # 9
+"""Its turn in the batch that it is a member of, or the approval of that batch."""
 Global___PendingReason: _TypeAlias = PendingReason  # noqa: Y015
 
 class _ExecutionMode:
@@ -175,6 +179,82 @@ DEPENDENCY_FAILURE_PROCEED: DependencyFailure.ValueType  # 2
 DEPENDENCY_FAILURE_REVIEW: DependencyFailure.ValueType  # 3
 """It waits for a person's MANUAL_REVIEW, named "dependency"."""
 Global___DependencyFailure: _TypeAlias = DependencyFailure  # noqa: Y015
+
+class _BatchOrdering:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BatchOrderingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BatchOrdering.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BATCH_ORDERING_UNSPECIFIED: _BatchOrdering.ValueType  # 0
+    """In a request: SEQUENTIAL. Never in an answer."""
+    BATCH_ORDERING_SEQUENTIAL: _BatchOrdering.ValueType  # 1
+    """One after the other, each once the one before it has ended."""
+    BATCH_ORDERING_INDEPENDENT: _BatchOrdering.ValueType  # 2
+    """All at once; per state still one after the other, in their order."""
+
+class BatchOrdering(_BatchOrdering, metaclass=_BatchOrderingEnumTypeWrapper):
+    """BatchOrdering says when the members of a batch are executed."""
+
+BATCH_ORDERING_UNSPECIFIED: BatchOrdering.ValueType  # 0
+"""In a request: SEQUENTIAL. Never in an answer."""
+BATCH_ORDERING_SEQUENTIAL: BatchOrdering.ValueType  # 1
+"""One after the other, each once the one before it has ended."""
+BATCH_ORDERING_INDEPENDENT: BatchOrdering.ValueType  # 2
+"""All at once; per state still one after the other, in their order."""
+Global___BatchOrdering: _TypeAlias = BatchOrdering  # noqa: Y015
+
+class _BatchFailureMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BatchFailureModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BatchFailureMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BATCH_FAILURE_MODE_UNSPECIFIED: _BatchFailureMode.ValueType  # 0
+    """In a request: STOP. Never in an answer."""
+    BATCH_FAILURE_MODE_STOP: _BatchFailureMode.ValueType  # 1
+    """Members that do not execute yet are CANCELED; what was applied stays."""
+    BATCH_FAILURE_MODE_CONTINUE: _BatchFailureMode.ValueType  # 2
+    """The other members go on."""
+    BATCH_FAILURE_MODE_COMPENSATE: _BatchFailureMode.ValueType  # 3
+    """As STOP; then what was applied is rolled back, the last first."""
+
+class BatchFailureMode(_BatchFailureMode, metaclass=_BatchFailureModeEnumTypeWrapper):
+    """BatchFailureMode says what follows when a member ends without being executed."""
+
+BATCH_FAILURE_MODE_UNSPECIFIED: BatchFailureMode.ValueType  # 0
+"""In a request: STOP. Never in an answer."""
+BATCH_FAILURE_MODE_STOP: BatchFailureMode.ValueType  # 1
+"""Members that do not execute yet are CANCELED; what was applied stays."""
+BATCH_FAILURE_MODE_CONTINUE: BatchFailureMode.ValueType  # 2
+"""The other members go on."""
+BATCH_FAILURE_MODE_COMPENSATE: BatchFailureMode.ValueType  # 3
+"""As STOP; then what was applied is rolled back, the last first."""
+Global___BatchFailureMode: _TypeAlias = BatchFailureMode  # noqa: Y015
+
+class _BatchDecisionMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BatchDecisionModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BatchDecisionMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BATCH_DECISION_MODE_UNSPECIFIED: _BatchDecisionMode.ValueType  # 0
+    """In a request: BATCH. Never in an answer."""
+    BATCH_DECISION_MODE_BATCH: _BatchDecisionMode.ValueType  # 1
+    """One decision for the exact ordered set; what policy denies of it denies the whole."""
+    BATCH_DECISION_MODE_PER_MEMBER: _BatchDecisionMode.ValueType  # 2
+    """One decision for each member."""
+
+class BatchDecisionMode(_BatchDecisionMode, metaclass=_BatchDecisionModeEnumTypeWrapper):
+    """BatchDecisionMode says what policy and people decide on."""
+
+BATCH_DECISION_MODE_UNSPECIFIED: BatchDecisionMode.ValueType  # 0
+"""In a request: BATCH. Never in an answer."""
+BATCH_DECISION_MODE_BATCH: BatchDecisionMode.ValueType  # 1
+"""One decision for the exact ordered set; what policy denies of it denies the whole."""
+BATCH_DECISION_MODE_PER_MEMBER: BatchDecisionMode.ValueType  # 2
+"""One decision for each member."""
+Global___BatchDecisionMode: _TypeAlias = BatchDecisionMode  # noqa: Y015
 
 class _PolicyEffect:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -367,6 +447,92 @@ class Pending(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Pending: _TypeAlias = Pending  # noqa: Y015
+
+@_typing.final
+class BatchMembership(_message.Message):
+    """BatchMembership says which batch a request belongs to. Covered by its request_digest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """The batch."""
+    position: _builtins.int
+    """Its place among the members, from 0; compensations come after them."""
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchMembership: _TypeAlias = BatchMembership  # noqa: Y015
+
+@_typing.final
+class BatchSpec(_message.Message):
+    """BatchSpec is what a batch was submitted as, and how far it has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERING_FIELD_NUMBER: _builtins.int
+    FAILURE_MODE_FIELD_NUMBER: _builtins.int
+    DECISION_MODE_FIELD_NUMBER: _builtins.int
+    MEMBER_IDS_FIELD_NUMBER: _builtins.int
+    APPLIED_IDS_FIELD_NUMBER: _builtins.int
+    FAILED_IDS_FIELD_NUMBER: _builtins.int
+    STOPPING_FIELD_NUMBER: _builtins.int
+    COMPENSATED_IDS_FIELD_NUMBER: _builtins.int
+    ordering: Global___BatchOrdering.ValueType
+    """As submitted."""
+    failure_mode: Global___BatchFailureMode.ValueType
+    """As submitted."""
+    decision_mode: Global___BatchDecisionMode.ValueType
+    """As submitted."""
+    stopping: _builtins.bool
+    """True: no further member is begun."""
+    @_builtins.property
+    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The members, in their order."""
+
+    @_builtins.property
+    def applied_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Members that are EXECUTED, in the order in which they were seen to be."""
+
+    @_builtins.property
+    def failed_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Members that have ended otherwise."""
+
+    @_builtins.property
+    def compensated_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Applied members that were put right again. Members of failed batches that were applied and are
+        not among these are found by ListRequestsRequest.uncompensated.
+        """
+
+    def __init__(
+        self,
+        *,
+        ordering: Global___BatchOrdering.ValueType = ...,
+        failure_mode: Global___BatchFailureMode.ValueType = ...,
+        decision_mode: Global___BatchDecisionMode.ValueType = ...,
+        member_ids: _abc.Iterable[_builtins.str] | None = ...,
+        applied_ids: _abc.Iterable[_builtins.str] | None = ...,
+        failed_ids: _abc.Iterable[_builtins.str] | None = ...,
+        stopping: _builtins.bool = ...,
+        compensated_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_ids", b"applied_ids", "compensated_ids", b"compensated_ids", "decision_mode", b"decision_mode", "failed_ids", b"failed_ids", "failure_mode", b"failure_mode", "member_ids", b"member_ids", "ordering", b"ordering", "stopping", b"stopping"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSpec: _TypeAlias = BatchSpec  # noqa: Y015
 
 @_typing.final
 class Verdict(_message.Message):
@@ -935,6 +1101,8 @@ class MutationRequest(_message.Message):
     COMPENSATION_FIELD_NUMBER: _builtins.int
     COMPENSATED_BY_FIELD_NUMBER: _builtins.int
     COMPENSATION_ID_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    BATCH_SPEC_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id, unique in the store."""
     request_audit_id: _builtins.str
@@ -1053,6 +1221,14 @@ class MutationRequest(_message.Message):
     def compensated_by(self) -> Global___CompensatedBy:
         """What has compensated it. Absent: nothing has. It stays EXECUTED."""
 
+    @_builtins.property
+    def batch(self) -> Global___BatchMembership:
+        """The batch that it is a member of. Absent: none."""
+
+    @_builtins.property
+    def batch_spec(self) -> Global___BatchSpec:
+        """Set when it is a batch itself: the mutation type governor.batch."""
+
     def __init__(
         self,
         *,
@@ -1089,10 +1265,12 @@ class MutationRequest(_message.Message):
         compensation: _mutation_pb2.Compensation | None = ...,
         compensated_by: Global___CompensatedBy | None = ...,
         compensation_id: _builtins.str = ...,
+        batch: Global___BatchMembership | None = ...,
+        batch_spec: Global___BatchSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "compensated_by", b"compensated_by", "compensation", b"compensation", "context", b"context", "execute_after", b"execute_after", "execute_before", b"execute_before", "expire_time", b"expire_time", "intent", b"intent", "mutation", b"mutation", "review", b"review", "status_reason", b"status_reason", "submit_time", b"submit_time", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "batch", b"batch", "batch_spec", b"batch_spec", "compensated_by", b"compensated_by", "compensation", b"compensation", "context", b"context", "execute_after", b"execute_after", "execute_before", b"execute_before", "expire_time", b"expire_time", "intent", b"intent", "mutation", b"mutation", "review", b"review", "status_reason", b"status_reason", "submit_time", b"submit_time", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "compensated_by", b"compensated_by", "compensation", b"compensation", "compensation_id", b"compensation_id", "context", b"context", "depends_on", b"depends_on", "etag", b"etag", "evidence", b"evidence", "execute_after", b"execute_after", "execute_before", b"execute_before", "execution_id", b"execution_id", "execution_mode", b"execution_mode", "expire_time", b"expire_time", "id", b"id", "intent", b"intent", "justification", b"justification", "metadata", b"metadata", "mutation", b"mutation", "on_dependency_failure", b"on_dependency_failure", "pending", b"pending", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "review", b"review", "revision", b"revision", "status", b"status", "status_reason", b"status_reason", "submit_time", b"submit_time", "superseded_by", b"superseded_by", "supersedes", b"supersedes", "tags", b"tags", "traceparent", b"traceparent", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "batch", b"batch", "batch_spec", b"batch_spec", "compensated_by", b"compensated_by", "compensation", b"compensation", "compensation_id", b"compensation_id", "context", b"context", "depends_on", b"depends_on", "etag", b"etag", "evidence", b"evidence", "execute_after", b"execute_after", "execute_before", b"execute_before", "execution_id", b"execution_id", "execution_mode", b"execution_mode", "expire_time", b"expire_time", "id", b"id", "intent", b"intent", "justification", b"justification", "metadata", b"metadata", "mutation", b"mutation", "on_dependency_failure", b"on_dependency_failure", "pending", b"pending", "request_audit_id", b"request_audit_id", "request_digest", b"request_digest", "review", b"review", "revision", b"revision", "status", b"status", "status_reason", b"status_reason", "submit_time", b"submit_time", "superseded_by", b"superseded_by", "supersedes", b"supersedes", "tags", b"tags", "traceparent", b"traceparent", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,6 +22,7 @@ from governor.telemetry import providers
 from governor.telemetry.providers import Telemetry
 from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
+from governor.usecases.batches import Batches
 from governor.usecases.checks import Checking
 from governor.usecases.dependencies import Dependencies
 from governor.usecases.execution_manager import ExecutionManager
@@ -125,6 +126,7 @@ async def _begin(
 ) -> None:
     """Sets everything going: first what the former process left, then new calls."""
     dependencies, checking, timers, adoption = Dependencies(), Checking(), Timers(), Adoption()
+    batches = Batches()
     app.store.listen(app.tail.publish)
     app.store.listen(app.waiters.publish)
     if telemetry.instruments is not None:
@@ -134,13 +136,17 @@ async def _begin(
     app.standing.attach(app)
     app.executions.attach(app)
     dependencies.attach(app)
+    batches.attach(app)
     checking.attach(app)
     timers.attach(app)
-    adoption.attach(app, app.executions.take_up, dependencies.take_up, checking.take_up)
+    adoption.attach(
+        app, app.executions.take_up, dependencies.take_up, batches.take_up, checking.take_up
+    )
     open_parts.push_async_callback(app.standing.stop)
     open_parts.push_async_callback(timers.stop)
     open_parts.push_async_callback(checking.stop)
     open_parts.push_async_callback(dependencies.stop)
+    open_parts.push_async_callback(batches.stop)
     open_parts.push_async_callback(app.executions.drain, 0.0)
     open_parts.push_async_callback(adoption.stop)
     # Whoever finds the address taken must not have touched what the other one executes.

@@ -6,6 +6,7 @@ from governor import __version__
 from governor.cli import (
     actions,
     backup,
+    batches,
     compensating,
     decisions,
     executions,
@@ -41,6 +42,7 @@ app = typer.Typer(
 for module in (
     server,
     submit,
+    batches,
     pending,
     review,
     votes,

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from governance.v1 import governance_service_pb2, request_pb2
 from governor.cli import options
+from governor.cli.batches import members_of, show_members
 from governor.cli.command import calls_server
 from governor.cli.decisions import decisions_of
 from governor.cli.durations import shown_moment
@@ -121,6 +122,9 @@ def show_request(session: Session, id: options.Id, tree: AsTree = False) -> None
     show_circumstances(output, request)
     output.line()
     show_standing(output, request)
+    if request.HasField("batch_spec"):
+        output.line()
+        show_members(output, request, members_of(session, request))
     for execution in answer.executions:
         output.line()
         show_execution(output, execution)

@@ -17,6 +17,7 @@ _WORDS: Final = {
     governance_service_pb2.LINK_KIND_SUPERSEDES: ("superseded by", "supersedes"),
     governance_service_pb2.LINK_KIND_DEPENDS_ON: ("depended on by", "depends on"),
     governance_service_pb2.LINK_KIND_CAUSATION: ("has caused", "caused by"),
+    governance_service_pb2.LINK_KIND_MEMBER_OF: ("has the member", "is a member of"),
 }
 
 

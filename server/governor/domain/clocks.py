@@ -96,7 +96,11 @@ CLOCKS: Final[Sequence[Clock]] = (
     ),
     Clock(
         name="lifetime",
-        moment=lambda request: request.expires_at if _may_expire(request) else None,
+        moment=lambda request: (
+            request.expires_at
+            if _may_expire(request) and not request.waits_for(PendingReason.BATCH)
+            else None
+        ),
         ring=lambda request, now: expired(request, now=now),
     ),
     Clock(

@@ -27,6 +27,7 @@ class Category(StrEnum):
     HOST = "HOST"
     BREAK_GLASS = "BREAK_GLASS"
     COMPENSATION = "COMPENSATION"
+    BATCH = "BATCH"
 
 
 class Code(Enum):
@@ -76,6 +77,10 @@ class Code(Enum):
     BREAK_GLASS_REVIEW_OVERDUE = (Category.BREAK_GLASS, "review_overdue")
     COMPENSATION_REQUESTED = (Category.COMPENSATION, "requested")
     COMPENSATION_COMPLETED = (Category.COMPENSATION, "completed")
+    BATCH_ADVANCED = (Category.BATCH, "advanced")
+    BATCH_STOPPED = (Category.BATCH, "stopped")
+    BATCH_COMPENSATING = (Category.BATCH, "compensating")
+    BATCH_PUT_RIGHT = (Category.BATCH, "put_right")
 
     def __init__(self, category: Category, text: str) -> None:
         self.category = category

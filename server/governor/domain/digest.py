@@ -141,6 +141,9 @@ def _lines_after_payload(content: Content, expected_version: str | None) -> list
     if content.on_dependency_failure is not DependencyFailure.REJECT:
         ending.append(_line("on_dependency_failure", content.on_dependency_failure))
     ending.append(_line("execution_mode", content.execution_mode))
+    if content.batch is not None:
+        ending.append(_line("batch_id", content.batch.batch_id))
+        ending.append(_line("batch_position", str(content.batch.position)))
     parts.append("".join(ending).encode())
     if content.compensation is not None:
         parts.extend(_compensation_lines(content.compensation))

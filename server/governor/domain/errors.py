@@ -101,6 +101,14 @@ class DependencyCycle(GovernorError):
         super().__init__(f"the request {id!r} waits, in the end, for this one", id=id)
 
 
+class BatchGoverns(GovernorError):
+    """A batch has the request in hand, or is it: what was asked is not done to it by itself."""
+
+    def __init__(self, batch: str, act: str, cause: str) -> None:
+        super().__init__(f"the batch {batch!r} {cause}", batch=batch, act=act)
+        self.cause = cause
+
+
 class PlanMismatch(GovernorError):
     """The plan that was voted under is not the one in force."""
 

@@ -43,6 +43,8 @@ class Trigger(StrEnum):
     IN_DOUBT = "IN_DOUBT"
     AUDITED_APPLIED = "AUDITED_APPLIED"
     AUDITED_NOT_APPLIED = "AUDITED_NOT_APPLIED"
+    BATCH_ADVANCED = "BATCH_ADVANCED"
+    BATCH_FAILED = "BATCH_FAILED"
 
 
 _WITHDRAWALS = {
@@ -92,6 +94,8 @@ TRANSITIONS: Mapping[Status, Mapping[Trigger, Status]] = {
         Trigger.REFUSED: Status.FAILED,
         Trigger.NOT_APPLIED: Status.APPROVED,
         Trigger.IN_DOUBT: Status.PENDING,
+        Trigger.BATCH_ADVANCED: Status.EXECUTING,
+        Trigger.BATCH_FAILED: Status.FAILED,
         Trigger.STALE_REJECTED: Status.REJECTED,
         Trigger.RENEWAL_REQUIRED: Status.PENDING,
         Trigger.REVALIDATION_REQUIRED: Status.PENDING,

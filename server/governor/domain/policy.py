@@ -135,6 +135,37 @@ def evaluate(rules: Sequence[Rule], facts: Facts, policy_sha256: bytes = b"") ->
     return _denied("NO_RULE_MATCHED", "no policy rule speaks for this mutation", policy_sha256)
 
 
+def united(verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict on several mutations together, each with its own: the strictest, as of rules.
+
+    What they demand is demanded together, and what is demanded alike is demanded once.
+    """
+    first = verdicts[0]
+    for position, verdict in enumerate(verdicts):
+        if verdict.effect is Effect.DENY:
+            why = verdict.reason or Reason(code="POLICY_DENIED")
+            metadata = {**why.metadata, "member": str(position)}
+            told = why.but(message=f"member {position}: {why.message}", metadata=metadata)
+            return verdict.but(reason=told)
+    rules = tuple(dict.fromkeys(rule for verdict in verdicts for rule in verdict.rules))
+    deferring = [verdict for verdict in verdicts if verdict.effect is Effect.DEFER]
+    if not deferring:
+        return Verdict(effect=Effect.ALLOW, rules=rules, policy_sha256=first.policy_sha256)
+    plans = [verdict.plan for verdict in deferring if verdict.plan is not None]
+    steps = tuple(dict.fromkeys(step for plan in plans for step in plan.steps))
+    repeats = all(plan.repeat_voters for plan in plans)
+    return _demanded(
+        plan=Plan(steps=steps, repeat_voters=repeats),
+        gates=[gate for verdict in deferring for gate in verdict.gates],
+        choices=[verdict.windows for verdict in deferring if verdict.windows],
+        limits=[
+            verdict.execution_window_seconds
+            for verdict in deferring
+            if verdict.execution_window_seconds is not None
+        ],
+    ).but(rules=rules, policy_sha256=first.policy_sha256)
+
+
 def _denied(code: str, message: str, policy_sha256: bytes) -> Verdict:
     reason = Reason(code=code, message=message)
     return Verdict(effect=Effect.DENY, reason=reason, policy_sha256=policy_sha256)
@@ -156,16 +187,29 @@ def _verdict(effect: Effect, deciding: Sequence[Rule], policy_sha256: bytes) -> 
 
 
 def _deferred(deciding: Sequence[Rule]) -> Verdict:
-    plan = _plan(deciding)
-    gates: dict[tuple[str, str], Gate] = {}
-    for gate in (gate for rule in deciding for gate in rule.gates):
-        gates.setdefault((gate.reason, gate.name), gate)
-    limits = [
-        rule.execution_window_seconds
-        for rule in deciding
-        if rule.execution_window_seconds is not None
-    ]
-    choices = [rule.windows for rule in deciding if rule.windows]
+    return _demanded(
+        plan=_plan(deciding),
+        gates=[gate for rule in deciding for gate in rule.gates],
+        choices=[rule.windows for rule in deciding if rule.windows],
+        limits=[
+            rule.execution_window_seconds
+            for rule in deciding
+            if rule.execution_window_seconds is not None
+        ],
+    )
+
+
+def _demanded(
+    *,
+    plan: Plan,
+    gates: Sequence[Gate],
+    choices: Sequence[tuple[Window, ...]],
+    limits: Sequence[int],
+) -> Verdict:
+    """A deferral to all of this. `choices` are the windows of each who names any."""
+    named: dict[tuple[str, str], Gate] = {}
+    for gate in gates:
+        named.setdefault((gate.reason, gate.name), gate)
     first = choices[0] if choices else ()
     windows = tuple(window for window in first if all(window in others for others in choices))
     if choices and not windows:
@@ -180,7 +224,7 @@ def _deferred(deciding: Sequence[Rule]) -> Verdict:
     return Verdict(
         effect=Effect.DEFER,
         plan=plan if plan.steps else None,
-        gates=tuple(gates.values()),
+        gates=tuple(named.values()),
         windows=windows,
         execution_window_seconds=min(limits, default=None),
     )

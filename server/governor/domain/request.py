@@ -47,6 +47,7 @@ class PendingReason(StrEnum):
     EXTERNAL_CHECK = "EXTERNAL_CHECK"
     QUOTA = "QUOTA"
     MANUAL_REVIEW = "MANUAL_REVIEW"
+    BATCH = "BATCH"
 
 
 class DependencyFailure(StrEnum):
@@ -99,6 +100,60 @@ class BlastRadius(StrEnum):
     SERVICE = "SERVICE"
     REGION = "REGION"
     GLOBAL = "GLOBAL"
+
+
+class BatchOrdering(StrEnum):
+    """When the members of a batch are executed."""
+
+    SEQUENTIAL = "SEQUENTIAL"
+    INDEPENDENT = "INDEPENDENT"
+
+
+class BatchFailureMode(StrEnum):
+    """What follows when a member of a batch ends without being executed."""
+
+    STOP = "STOP"
+    CONTINUE = "CONTINUE"
+    COMPENSATE = "COMPENSATE"
+
+
+class BatchDecisionMode(StrEnum):
+    """What of a batch policy and people decide on."""
+
+    BATCH = "BATCH"
+    PER_MEMBER = "PER_MEMBER"
+
+
+class Membership(Value, frozen=True, kw_only=True):
+    """The batch that a request belongs to, and its place there, from 0."""
+
+    batch_id: RequestId
+    position: int
+
+
+class BatchSpec(Value, frozen=True, kw_only=True):
+    """What makes a request a batch. Its payload says the same, and binds each member's digest."""
+
+    ordering: BatchOrdering
+    failure_mode: BatchFailureMode
+    decision_mode: BatchDecisionMode
+    member_ids: tuple[RequestId, ...]
+
+
+class BatchProgress(Value, frozen=True, kw_only=True):
+    """How far a batch has come.
+
+    `applied` are the members that were executed, in the order in which they were seen to be, and
+    `failed` those that ended otherwise. Once `stopped`, no further member is begun. `undone` are
+    those of the applied that were put right again, the last of them first. `is_broken` once what
+    was applied is less than was asked for, and stays whatever a person comes to say of it.
+    """
+
+    applied: tuple[RequestId, ...] = ()
+    failed: tuple[RequestId, ...] = ()
+    stopped: Reason | None = None
+    undone: tuple[RequestId, ...] = ()
+    is_broken: bool = False
 
 
 class StateRef(Value, frozen=True, kw_only=True):
@@ -169,6 +224,8 @@ class Content(Value, frozen=True, kw_only=True):
     execution_mode: ExecutionMode = ExecutionMode.AUTOMATIC
     on_dependency_failure: DependencyFailure = DependencyFailure.REJECT
     compensation: Compensation | None = None
+    batch: Membership | None = None
+    batch_spec: BatchSpec | None = None
 
 
 class Pending(Value, frozen=True, kw_only=True):
@@ -208,6 +265,7 @@ class Progress(Value, frozen=True, kw_only=True):
     review: Review | None = None
     compensation_id: RequestId | None = None
     compensated_by: CompensatedBy | None = None
+    batch: BatchProgress | None = None
 
 
 class MutationRequest(Value, frozen=True, kw_only=True):
@@ -258,6 +316,11 @@ class MutationRequest(Value, frozen=True, kw_only=True):
         return compensation is not None and compensation.is_rollback
 
     @property
+    def is_batch(self) -> bool:
+        """Whether it has members, and nothing of it is ordered from the host."""
+        return self.content.batch_spec is not None
+
+    @property
     def is_terminal(self) -> bool:
         """Whether it has ended."""
         return self.progress.status in TERMINAL
@@ -279,7 +342,9 @@ class MutationRequest(Value, frozen=True, kw_only=True):
         if progress.status in (Status.PENDING, Status.APPROVED) and not self.waits_for(
             PendingReason.AUDIT
         ):
-            moments.append(self.expires_at)
+            if not self.waits_for(PendingReason.BATCH):
+                # Until its turn comes, the clocks of its batch are those that run.
+                moments.append(self.expires_at)
             moments.extend(p.until for p in progress.pending if p.until is not None)
             if progress.status is Status.APPROVED and progress.execute_before is not None:
                 moments.append(progress.execute_before)

@@ -65,7 +65,12 @@ def who_can_act(request: MutationRequest, pending: Pending) -> tuple[Target, ...
             return waited_for(request, pending) or _RESOLVERS
         case PendingReason.AUDIT:
             return _DOUBT_RESOLVERS
-        case PendingReason.SCHEDULE | PendingReason.DEPENDENCY | PendingReason.REVALIDATION:
+        case (
+            PendingReason.SCHEDULE
+            | PendingReason.DEPENDENCY
+            | PendingReason.REVALIDATION
+            | PendingReason.BATCH
+        ):
             return ()
         case _:
             assert_never(pending.reason)

@@ -231,6 +231,8 @@ class _Draft:
             if changed.id in self.waiting:
                 self.no_longer_waiting.append((changed.id,))
             self.waits.extend(waits)
+            if changed.is_batch:
+                self.labels.extend(rows.left_behind_labels(changed))
             return changed
         new = request.but(submitted_revision=first, revision=last)
         waits = rows.new_waits(new)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     and_,
     exists,
     literal_column,
+    not_,
     or_,
     select,
     true,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     union,
 )
 
+from governor.domain.batches import BATCH_TYPE
 from governor.domain.execution import Severity
 from governor.domain.request import TERMINAL, BlastRadius, Risk, Status
 from governor.storage import rows, tables
@@ -158,6 +160,8 @@ def _of_rows(query: RequestQuery) -> Iterator[_Filter]:
     """What stands in the columns of a request."""
     if query.review_open:
         yield _column(_Rank.REVIEW, _requests.review_due_at.is_not(None))
+    if query.uncompensated:
+        yield _Filter(_Rank.TENANT, (_is_left_behind(),), _is_left_behind())
     if query.state_type:
         yield _state(query)
     if query.pending_reasons:
@@ -178,6 +182,38 @@ def _of_rows(query: RequestQuery) -> Iterator[_Filter]:
         yield _estimate(_requests.risk, query.risks)
     if query.blast_radii:
         yield _estimate(_requests.blast_radius, query.blast_radii)
+
+
+def _is_left_behind() -> _Condition:
+    """Of a member that was applied in a batch which came to less: nobody has called that well.
+
+    The batch shares its members' place in lists. It is asked of the few that carry the label.
+    """
+    batches, others = tables.requests.alias(), tables.requests.alias()
+    labels = tables.request_labels.alias()
+    compensated = (
+        exists()
+        .where(
+            labels.c.tenant == _requests.tenant,
+            labels.c.kind == LabelKind.COMPENSATES.value,
+            labels.c.label == _requests.id,
+            others.c.id == labels.c.request_id,
+            others.c.status == Status.EXECUTED.value,
+        )
+        .correlate(tables.requests)
+    )
+    stands = (Status.FAILED.value, Status.PENDING.value)
+    broken = (
+        exists()
+        .where(
+            batches.c.tenant == _requests.tenant,
+            batches.c.submitted_revision == _requests.submitted_revision,
+            _aside(batches.c.state_type == BATCH_TYPE),
+            batches.c.status.in_(stands),
+        )
+        .correlate(tables.requests)
+    )
+    return and_(broken, not_(compensated))
 
 
 def _column(rank: _Rank, *ranges: _Condition) -> _Filter:
@@ -230,6 +266,10 @@ def _beside(query: RequestQuery) -> Iterator[_Filter]:
 def _labels(query: RequestQuery) -> Iterator[tuple[LabelKind, str]]:
     if query.link is not None:
         yield LabelKind(query.link.kind.value), query.link.id
+    if query.batch_id:
+        yield LabelKind.MEMBER_OF, query.batch_id
+    if query.uncompensated:
+        yield LabelKind.LEFT_BEHIND, ""
     for key, value in query.metadata:
         yield LabelKind.METADATA, rows.metadata_text(key, value)
     severity = query.side_effect_severity

@@ -37,6 +37,7 @@ PENDING_BITS: Final = {
     PendingReason.EXTERNAL_CHECK: 32,
     PendingReason.QUOTA: 64,
     PendingReason.MANUAL_REVIEW: 128,
+    PendingReason.BATCH: 256,
 }
 """What stands in `pending_mask`. A bit, once given, is never given to another reason."""
 
@@ -289,7 +290,9 @@ class LabelKind(StrEnum):
     CORRELATION = "CORRELATION"
     CAUSATION = "CAUSATION"
     COMPENSATES = "COMPENSATES"
+    MEMBER_OF = "MEMBER_OF"
     SIDE_EFFECT = "SIDE_EFFECT"
+    LEFT_BEHIND = "LEFT_BEHIND"
 
 
 SEVERITIES: Final = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
@@ -324,6 +327,21 @@ def _labels(request: MutationRequest) -> Iterator[tuple[object, ...]]:
         yield _label(request, LabelKind.CAUSATION, context.causation_id)
     if content.compensation is not None:
         yield _label(request, LabelKind.COMPENSATES, content.compensation.request_id)
+    if content.batch is not None:
+        yield _label(request, LabelKind.MEMBER_OF, content.batch.batch_id)
+
+
+def left_behind_labels(batch: MutationRequest) -> Iterator[tuple[object, ...]]:
+    """The rows of what was applied in a batch that came to less than was asked for.
+
+    Members are written in the commit of their batch, and share its place in lists. The rows stay
+    when they are put right, or a person takes the batch as it is; a query asks for both.
+    """
+    progress = batch.progress.batch
+    if progress is not None and progress.is_broken:
+        for id in progress.applied:
+            kind = LabelKind.LEFT_BEHIND.value
+            yield (batch.tenant, kind, "", batch.submitted_revision, id)
 
 
 def effect_labels(request: MutationRequest, execution: Execution) -> Iterator[tuple[object, ...]]:

@@ -215,6 +215,7 @@ class _Verification:
                 request = requests[row.id] = rows.listed_request(row)
                 said[tables.request_tags].update(rows.new_tags(request))
                 said[tables.request_labels].update(rows.new_labels(request))
+                said[tables.request_labels].update(rows.left_behind_labels(request))
                 said[tables.request_waits].update(rows.new_waits(request))
         for row in await self._select(queries.applied_executions(page[0].id, page[-1].id)):
             with suppress(ValueError, KeyError):  # which their own check will find

@@ -21,6 +21,7 @@ _EVERYBODY = frozenset({SUBMITTER, APPROVER, OPERATOR, AUDITOR, ADMIN, CHECKER})
 
 ROLES: Mapping[str, frozenset[str]] = {
     "Submit": frozenset({SUBMITTER}),
+    "SubmitBatch": frozenset({SUBMITTER}),
     "GetRequest": _EVERYBODY,
     "TraceRequest": _EVERYBODY,
     "ListRequests": _EVERYBODY,

@@ -14,6 +14,7 @@ from governor.domain.gating import calls_waiting, gate_answered
 from governor.domain.request import MutationRequest, PendingReason
 from governor.domain.values import GOVERNOR, Micros, Reason, RequestId
 from governor.usecases.app import App
+from governor.usecases.batch_ends import whole
 from governor.usecases.patience import persistently
 from governor.usecases.ports import Batch, CheckAnswer, CheckOutcome, Commit
 
@@ -197,7 +198,7 @@ class Checking:
             app.failpoints("check.before_commit")
             try:
                 commit = Commit(requests=(step.request,), decisions=step.decisions)
-                await persistently(app, app.store.commit, commit)
+                await persistently(app, app.store.commit, await whole(app, commit))
                 app.failpoints("check.after_commit")
             except Conflict:
                 continue

@@ -56,15 +56,16 @@ class Claims:
             if setback.request.status is not Status.APPROVED:
                 return await app.store.commit(commit.but(key=key))
             request = (await app.store.commit(commit)).requests[0]
-        capabilities = await app.standing.vouch()
-        if request.is_rollback and not capabilities.rollback:
+        # Nothing of a batch is ordered from the host; each of its members asks for itself.
+        capabilities = None if request.is_batch else await app.standing.vouch()
+        if capabilities and request.is_rollback and not capabilities.rollback:
             # Such a host would take it for the original change, with an empty payload.
             step = rollback_impossible(request, now=app.clock.now())
             return await app.store.commit(
                 Commit(requests=(step.request,), decisions=step.decisions, key=key)
             )
         resolution, current = _upfront(request), None
-        if resolution is None and not capabilities.compare_and_apply:
+        if resolution is None and capabilities and not capabilities.compare_and_apply:
             current = await app.host.state_version(request.tenant, request.state)
             resolution = resolve(
                 request.progress.expected_version, current, request.content.stale_strategy

@@ -5,6 +5,9 @@ from governor.domain.compensation import CompensationKind, CompensationTrigger
 from governor.domain.execution import Execution
 from governor.domain.host_standing import HostStanding
 from governor.domain.request import (
+    BatchDecisionMode,
+    BatchFailureMode,
+    BatchOrdering,
     Content,
     ExecutionMode,
     MutationRequest,
@@ -43,6 +46,26 @@ class Submitted(Value, frozen=True, kw_only=True):
     request: MutationRequest
     revision: Revision
     preview: Validation | None = None
+
+
+class SubmitBatch(Value, frozen=True, kw_only=True):
+    """Ask for several mutations as one. Each `context.actor` is the caller."""
+
+    request_id: str
+    members: tuple[Content, ...]
+    ordering: BatchOrdering = BatchOrdering.SEQUENTIAL
+    failure_mode: BatchFailureMode = BatchFailureMode.STOP
+    decision_mode: BatchDecisionMode = BatchDecisionMode.BATCH
+    expires_at: Micros | None = None
+    justification: str = ""
+
+
+class BatchSubmitted(Value, frozen=True, kw_only=True):
+    """The batch and its members, in their order."""
+
+    batch: MutationRequest
+    members: tuple[MutationRequest, ...]
+    revision: Revision
 
 
 class CastVote(Value, frozen=True, kw_only=True):

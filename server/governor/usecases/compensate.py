@@ -36,15 +36,15 @@ async def compensate(app: App, caller: Caller, command: Compensate) -> Changed:
     async def attempt() -> Committed:
         original, identity = await authorised_request(app, caller, command.id, _RPC)
         check_etag(original, command.etag)
-        execution = await _to_compensate(app, original)
-        content = await _content(app, caller, command, original, execution)
+        execution = await to_compensate(app, original)
+        content = await content_of(app, caller, command, original, execution)
         step, waits = await propose(
             app,
             caller,
             identity,
             content,
-            _expires_at(app, command, execution),
-            compensated_traceparents=_traceparents(original, execution),
+            expires_at_of(app, command, execution),
+            compensated_traceparents=traceparents_of(original, execution),
         )
         asked = requested(original, step.request, actor=identity, now=app.clock.now())
         return await commit_new(
@@ -61,7 +61,7 @@ async def compensate(app: App, caller: Caller, command: Compensate) -> Changed:
     return Changed(request=committed.requests[0], revision=committed.revision)
 
 
-async def _to_compensate(app: App, original: MutationRequest) -> Execution:
+async def to_compensate(app: App, original: MutationRequest) -> Execution:
     """The execution that was applied, if nothing else makes it good already.
 
     Who comes second has lost the original's revision, comes again, and finds the first.
@@ -75,7 +75,7 @@ async def _to_compensate(app: App, original: MutationRequest) -> Execution:
     )
 
 
-async def _content(
+async def content_of(
     app: App, caller: Caller, command: Compensate, original: MutationRequest, execution: Execution
 ) -> Content:
     """What is asked: on the original's state, for the version that the original has led to."""
@@ -127,7 +127,7 @@ async def _undo_token(app: App, original: MutationRequest, execution: Execution)
     return undo_token(original, execution, host, app.clock.now())
 
 
-def _expires_at(app: App, command: Compensate, execution: Execution) -> Micros | None:
+def expires_at_of(app: App, command: Compensate, execution: Execution) -> Micros | None:
     """When it expires, if that is not left to submission. A rollback lives no longer than its
     token, so that nobody approves what the host will refuse.
     """
@@ -142,7 +142,8 @@ def _expires_at(app: App, command: Compensate, execution: Execution) -> Micros |
     return min(expires_at, applied.undo_expires_at)
 
 
-def _traceparents(original: MutationRequest, execution: Execution) -> tuple[str, ...]:
+def traceparents_of(original: MutationRequest, execution: Execution) -> tuple[str, ...]:
+    """The traces that a compensation is linked to."""
     both = (original.traceparent, execution.traceparent)
     return tuple(traceparent for traceparent in both if traceparent)
 

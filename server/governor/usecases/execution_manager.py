@@ -78,6 +78,7 @@ class ExecutionManager:
 
     def take_up(self, requests: Sequence[MutationRequest]) -> None:
         """Sees to what nobody saw to: first to what was executing. What is in hand stays so."""
+        requests = [request for request in requests if not request.is_batch]
         for request in requests:
             if request.status is Status.EXECUTING and request.progress.execution_id is not None:
                 self._turns.occupy(request.slot, request.progress.execution_id)
@@ -197,6 +198,9 @@ class ExecutionManager:
         for commit in batch.commits:
             if commit.replayed:
                 continue
+            if commit.requests and commit.requests[0].is_batch:
+                self._notice_batch(commit)
+                continue
             for execution in commit.executions:
                 self._notice_execution(execution, commit)
             for request in commit.requests:
@@ -204,6 +208,11 @@ class ExecutionManager:
                     self._notice_review(request)
                 self._enqueue(request)
         self._pump()
+
+    def _notice_batch(self, commit: Committed) -> None:
+        """Its execution is conducted, see batches.py; what it lets go has its turn like others."""
+        for request in commit.requests[1:]:
+            self._enqueue(request)
 
     def _notice_entries(self, batch: Batch) -> None:
         """Another process has written: what it ended may be what somebody here waits for."""

@@ -144,6 +144,7 @@ class LinkKind(StrEnum):
     CORRELATION = "CORRELATION"
     CAUSATION = "CAUSATION"
     COMPENSATES = "COMPENSATES"
+    MEMBER_OF = "MEMBER_OF"
 
 
 class Link(Value, frozen=True, kw_only=True):
@@ -157,7 +158,8 @@ class RequestQuery(Value, frozen=True, kw_only=True):
     """Filters that must all match; empty ones match everything. Newest first.
 
     `targets` asks for what one of these can act on; `side_effect_severity` for that or worse;
-    `not_of` leaves the requests of a person out.
+    `not_of` leaves the requests of a person out; `uncompensated` asks for what was applied in a
+    batch that came to less, as long as it is neither put right nor taken as it is.
     """
 
     tenant: str
@@ -179,6 +181,8 @@ class RequestQuery(Value, frozen=True, kw_only=True):
     targets: tuple[Target, ...] = ()
     not_of: str = ""
     review_open: bool = False
+    batch_id: str = ""
+    uncompensated: bool = False
     submitted_from: Micros | None = None
     submitted_until: Micros | None = None
     after: Cursor | None = None

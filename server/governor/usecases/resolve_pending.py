@@ -4,6 +4,7 @@ from governor.domain.digest import fingerprint
 from governor.domain.gating import gate_answered
 from governor.usecases.access import authorised_request
 from governor.usecases.app import App
+from governor.usecases.batch_ends import whole
 from governor.usecases.commands import Caller, Changed, ResolvePending
 from governor.usecases.once import check_etag, once
 from governor.usecases.ports import Commit, Committed, IdempotencyKey
@@ -49,9 +50,8 @@ async def resolve_pending(app: App, caller: Caller, command: ResolvePending) -> 
             finding=finding,
             now=app.clock.now(),
         )
-        return await app.store.commit(
-            Commit(requests=(step.request,), decisions=step.decisions, key=key)
-        )
+        commit = Commit(requests=(step.request,), decisions=step.decisions, key=key)
+        return await app.store.commit(await whole(app, commit))
 
     committed = await once(app, key, attempt)
     return Changed(request=committed.requests[0], revision=committed.revision)

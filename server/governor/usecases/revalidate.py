@@ -1,11 +1,13 @@
 """Revalidation: policy and the host look at a request again, on the latest version of its state."""
 
+from governor.domain.batches import is_covered, verdict_within
 from governor.domain.errors import Conflict, UnsatisfiableApproval
 from governor.domain.policy import Effect, Verdict
-from governor.domain.request import MutationRequest, PendingReason
+from governor.domain.request import BatchDecisionMode, MutationRequest, PendingReason
 from governor.domain.staleness import revalidated
 from governor.domain.values import Reason, RequestId
 from governor.usecases.app import App
+from governor.usecases.batch_ends import batch_of
 from governor.usecases.ports import Commit, Validation
 from governor.usecases.submit import ask_policy
 
@@ -25,7 +27,7 @@ async def revalidate(app: App, id: RequestId) -> None:
         validation = await app.host.validate(request)
         step = revalidated(
             request,
-            verdict=_verdict(app, request),
+            verdict=await _within_its_batch(app, request, _verdict(app, request)),
             violation=_violation(validation),
             current_version=validation.current_version or version_before,
             now=app.clock.now(),
@@ -50,6 +52,17 @@ def _verdict(app: App, request: MutationRequest) -> Verdict:
     except UnsatisfiableApproval as unsatisfiable:
         reason = Reason(code="UNSATISFIABLE_APPROVAL", message=unsatisfiable.message)
         return Verdict(effect=Effect.DENY, reason=reason)
+
+
+async def _within_its_batch(app: App, request: MutationRequest, verdict: Verdict) -> Verdict:
+    """What policy demands of a member beyond what its batch was asked for as a whole."""
+    batch = await batch_of(app, request)
+    if batch is None or batch.content.batch_spec is None or batch.progress.verdict is None:
+        return verdict
+    is_whole = batch.content.batch_spec.decision_mode is BatchDecisionMode.BATCH
+    if is_whole and is_covered(verdict, batch.progress.verdict):
+        return verdict_within(verdict)
+    return verdict
 
 
 def _violation(validation: Validation) -> Reason | None:

@@ -36,6 +36,7 @@ from governor.domain.execution import (
 from governor.domain.request import MutationRequest
 from governor.domain.values import Micros, Reason
 from governor.usecases.app import App
+from governor.usecases.batch_ends import batch_of
 from governor.usecases.outcomes import outcome_commit
 from governor.usecases.patience import persistently
 from governor.usecases.ports import Capabilities, ExecutionTrace, Order
@@ -146,14 +147,10 @@ class Settlement:
         await self._hold_lease()
         self._attempts += 1
         self._app.failpoints("execute.before_apply")
-        approval = self._request.progress.approval
-        approvers = (
-            tuple(
-                vote.voter.id for vote in approval.current_votes() if vote.kind is VoteKind.APPROVE
-            )
-            if approval
-            else ()
-        )
+        approvers = _approvers(self._request)
+        batch = await batch_of(self._app, self._request)
+        if batch is not None:
+            approvers = (*_approvers(batch), *approvers)
         answer = await self._app.host.apply(
             Order(request=self._request, execution=self._execution, approvers=approvers),
             traceparent=self._trace.traceparent,
@@ -366,6 +363,13 @@ class Settlement:
             return False
         self._request = request
         return True
+
+
+def _approvers(request: MutationRequest) -> tuple[str, ...]:
+    """Whose votes for a request count."""
+    approval = request.progress.approval
+    votes = approval.current_votes() if approval is not None else ()
+    return tuple(vote.voter.id for vote in votes if vote.kind is VoteKind.APPROVE)
 
 
 async def fence(app: App, request: MutationRequest, execution: Execution) -> None:

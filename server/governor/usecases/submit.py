@@ -1,5 +1,6 @@
 """Submit: ask for a mutation; what policy allows is approved and claimed in the same commit."""
 
+from governor.domain.batches import RESERVED
 from governor.domain.break_glass import Emergency
 from governor.domain.counting import check_satisfiable
 from governor.domain.digest import submission_fingerprint
@@ -46,6 +47,7 @@ async def submit(app: App, caller: Caller, command: Submit) -> Submitted:
     UnsatisfiableApproval, ReviewOverdue, RequestIdReused, Overloaded, StoreUnavailable.
     """
     content = command.content
+    check_ordinary(content, "mutation")
     identity = authorise(app, caller, content.context.tenant, "Submit")
     if command.validate_only:
         return await _preview(app, caller, identity, command)
@@ -71,6 +73,13 @@ async def submit(app: App, caller: Caller, command: Submit) -> Submitted:
     if command.wait_seconds is not None:
         request = await come_to_rest(app, request, command.wait_seconds)
     return Submitted(request=request, revision=committed.revision)
+
+
+def check_ordinary(content: Content, field: str) -> None:
+    """Raises InvalidField for a mutation or state whose type is Governor's own."""
+    for name, text in (("type", content.mutation_type), ("state.type", content.state.type)):
+        if text.startswith(RESERVED):
+            raise InvalidField(f"{field}.{name}", f"begins with {RESERVED} as Governor's own do")
 
 
 async def propose(
@@ -99,12 +108,12 @@ async def propose(
         content=content,
         requester=identity.person,
         submitted_at=now,
-        expires_at=_expiry(_lifetime(app, emergency), content, expires_at, now),
+        expires_at=expiry_of(lifetime_of(app, emergency), content, expires_at, now),
         supersedes=supersedes,
         traceparent=caller.traceparent,
         compensated_traceparents=compensated_traceparents,
     )
-    waits = await _waits(app, content, now)
+    waits = await waits_of(app, content, now)
     verdict = ask_policy(app, content, identity)
     step = submitted(
         request,
@@ -203,7 +212,8 @@ class Lifetime(Value, frozen=True, kw_only=True):
         return f"{days:g} days" if days >= 1 else f"{self.seconds_max:g} seconds"
 
 
-def _lifetime(app: App, emergency: Emergency | None) -> Lifetime:
+def lifetime_of(app: App, emergency: Emergency | None = None) -> Lifetime:
+    """The lifetime of what is submitted now, in an emergency or not."""
     limits = app.limits
     if emergency is not None:
         brief = limits.break_glass_lifetime_seconds
@@ -213,7 +223,10 @@ def _lifetime(app: App, emergency: Emergency | None) -> Lifetime:
     )
 
 
-def _expiry(lifetime: Lifetime, content: Content, expires_at: Micros | None, now: Micros) -> Micros:
+def expiry_of(
+    lifetime: Lifetime, content: Content, expires_at: Micros | None, now: Micros
+) -> Micros:
+    """When a request expires. Raises InvalidField for a time that does not fit its schedule."""
     execute_after = content.execute_after
     latest = Micros(now + round(lifetime.seconds_max * MICROS))
     if execute_after is not None and execute_after >= latest:
@@ -231,7 +244,8 @@ def _expiry(lifetime: Lifetime, content: Content, expires_at: Micros | None, now
     return expires_at
 
 
-async def _waits(app: App, content: Content, now: Micros) -> Waits:
+async def waits_of(app: App, content: Content, now: Micros) -> Waits:
+    """What holds a request for its own sake. Raises NotFound, DependencyFailed."""
     pending: list[Pending] = []
     guards: list[tuple[RequestId, Revision]] = []
     if content.execute_after is not None and content.execute_after > now:

@@ -7,11 +7,12 @@ from governor.domain.request import MutationRequest
 from governor.domain.workflow import Advance, superseded
 from governor.usecases.access import authorised_request
 from governor.usecases.app import App
+from governor.usecases.batch_ends import check_supersedable
 from governor.usecases.commands import Caller, Changed, Supersede
 from governor.usecases.depending import check_no_circle
 from governor.usecases.once import check_etag, once
 from governor.usecases.ports import Commit, Committed, IdempotencyKey
-from governor.usecases.submit import propose
+from governor.usecases.submit import check_ordinary, propose
 from governor.usecases.withdraw import withdraw
 
 
@@ -20,7 +21,9 @@ async def supersede(app: App, caller: Caller, command: Supersede) -> Changed:
     DependencyCycle.
     """
     request, identity = await authorised_request(app, caller, command.id, "Supersede")
+    check_supersedable(request)
     _check_same_state(request, command)
+    check_ordinary(command.content, "replacement.mutation")
     key = IdempotencyKey(
         tenant=request.tenant,
         actor=caller.actor,

@@ -10,6 +10,7 @@ from governor.domain.request import MutationRequest
 from governor.domain.values import Micros, RequestId
 from governor.domain.workflow import Advance
 from governor.usecases.app import App
+from governor.usecases.batch_ends import whole
 from governor.usecases.ports import Batch, Commit, Due
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,8 @@ class Timers:
         """Whether it is committed. A fault of this item postpones it; others are raised."""
         try:
             self._app.failpoints("timer.before_fire")
-            await self._app.store.commit(Commit(requests=(step.request,), decisions=step.decisions))
+            commit = Commit(requests=(step.request,), decisions=step.decisions)
+            await self._app.store.commit(await whole(self._app, commit))
             self._app.failpoints("timer.after_fire")
         except (Conflict, StoreUnavailable, Overloaded):
             raise

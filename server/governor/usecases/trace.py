@@ -18,13 +18,14 @@ FOLLOWED: Final = (
     LinkKind.SUPERSEDES,
     LinkKind.DEPENDS_ON,
     LinkKind.CAUSATION,
+    LinkKind.MEMBER_OF,
 )
 """The links that lead from one request to another. A correlation is what many share, and no link
 between any two of them."""
 
 
 class RequestLink(Value, frozen=True, kw_only=True):
-    """`source` depends on, replaced, was caused by, or compensates `target`."""
+    """`source` depends on, replaced, was caused by, compensates, or is a member of `target`."""
 
     kind: LinkKind
     source: RequestId
@@ -121,6 +122,8 @@ def links_of(request: MutationRequest) -> Iterator[RequestLink]:
         yield _link(LinkKind.DEPENDS_ON, request, id)
     if content.context.causation_id:
         yield _link(LinkKind.CAUSATION, request, RequestId(content.context.causation_id))
+    if content.batch is not None:
+        yield _link(LinkKind.MEMBER_OF, request, content.batch.batch_id)
 
 
 def _link(kind: LinkKind, source: MutationRequest, target: RequestId) -> RequestLink:

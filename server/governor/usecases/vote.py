@@ -6,6 +6,7 @@ from governor.domain.values import RequestId
 from governor.domain.voting import voted
 from governor.usecases.access import authorised_request
 from governor.usecases.app import App
+from governor.usecases.batch_ends import whole
 from governor.usecases.commands import Caller, CastVote, Changed
 from governor.usecases.eligibility import Electorate
 from governor.usecases.once import check_etag, once
@@ -47,9 +48,8 @@ async def vote(app: App, caller: Caller, command: CastVote) -> Changed:
             on_behalf_of=in_place_of,
             traceparent=caller.traceparent,
         )
-        return await app.store.commit(
-            Commit(requests=(step.request,), decisions=step.decisions, key=key)
-        )
+        commit = Commit(requests=(step.request,), decisions=step.decisions, key=key)
+        return await app.store.commit(await whole(app, commit))
 
     committed = await once(app, key, attempt)
     return Changed(request=committed.requests[0], revision=committed.revision)

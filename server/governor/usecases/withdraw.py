@@ -9,6 +9,7 @@ from governor.domain.request import MutationRequest, Status
 from governor.domain.values import Identity, RequestId
 from governor.domain.workflow import Advance
 from governor.usecases.app import App
+from governor.usecases.batch_ends import whole
 from governor.usecases.once import check_etag
 from governor.usecases.ports import Commit, Committed
 
@@ -32,7 +33,7 @@ async def withdraw(
         raise NotFound("mutation request", id)
     check_etag(request, etag)
     if request.status is not Status.EXECUTING:
-        return await app.store.commit(_with(commit, end(request)))
+        return await app.store.commit(await whole(app, _with(commit, end(request))))
     # Once begun, fencing runs to its end even if the caller hangs up: the execution must not be
     # left without an owner.
     fencing = asyncio.ensure_future(_fence_and_commit(app, request, actor, end, commit))

@@ -16,6 +16,7 @@ from governor.usecases import (
     review,
     revoke_vote,
     submit,
+    submit_batch,
     supersede,
     trust,
     vote,
@@ -33,6 +34,7 @@ from governor.usecases.commands import (
     ReviewBreakGlass,
     RevokeVote,
     Submit,
+    SubmitBatch,
     Supersede,
     TrustHost,
 )
@@ -66,6 +68,31 @@ async def submit_mutation(
     put_request(response.request, done.request)
     if done.preview is not None:
         put_validation(response.preview, done.preview)
+    return response
+
+
+async def submit_batch_of(
+    app: App, caller: Caller, request: wire.SubmitBatchRequest
+) -> wire.SubmitBatchResponse:
+    for position, member in enumerate(request.members):
+        _check_actor(member.context, caller, f"members[{position}].context.actor")
+    done = await submit_batch.submit_batch(
+        app,
+        caller,
+        SubmitBatch(
+            request_id=request.request_id,
+            members=tuple(submission.content(one, caller.actor) for one in request.members),
+            ordering=enums.BATCH_ORDERING.to_domain[request.ordering],
+            failure_mode=enums.BATCH_FAILURE_MODE.to_domain[request.failure_mode],
+            decision_mode=enums.BATCH_DECISION_MODE.to_domain[request.decision_mode],
+            expires_at=submission.optional_moment(request, "expire_time"),
+            justification=request.justification,
+        ),
+    )
+    response = wire.SubmitBatchResponse(revision=done.revision)
+    put_request(response.batch, done.batch)
+    for one in done.members:
+        put_request(response.members.add(), one, with_data=False)
     return response
 
 

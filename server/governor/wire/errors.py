@@ -104,6 +104,11 @@ PUBLIC: Final[Mapping[type[GovernorError], Public]] = {
         reason=errors_pb2.ERROR_REASON_UNSATISFIABLE_APPROVAL,
         precondition="step",
     ),
+    errors.BatchGoverns: Public(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=errors_pb2.ERROR_REASON_BATCH_GOVERNS,
+        precondition="batch",
+    ),
     errors.DependencyFailed: Public(
         code=grpc.StatusCode.FAILED_PRECONDITION,
         reason=errors_pb2.ERROR_REASON_DEPENDENCY_FAILED,

@@ -172,6 +172,8 @@ def _query(request: wire.ListRequestsRequest, *, after: Cursor | None, limit: in
         if request.HasField("link")
         else None,
         review_open=request.review_open,
+        batch_id=request.batch_id,
+        uncompensated=request.uncompensated,
         submitted_from=submission.optional_moment(request, "submitted_from"),
         submitted_until=submission.optional_moment(request, "submitted_until"),
         after=after,

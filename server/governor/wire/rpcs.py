@@ -40,6 +40,7 @@ class Streaming:
 
 CALLS: Final[Sequence[Unary]] = (
     Unary(name="Submit", request=wire.SubmitRequest, handle=changing.submit_mutation),
+    Unary(name="SubmitBatch", request=wire.SubmitBatchRequest, handle=changing.submit_batch_of),
     Unary(name="GetRequest", request=wire.GetRequestRequest, handle=reading.get_request),
     Unary(name="ListRequests", request=wire.ListRequestsRequest, handle=reading.list_requests),
     Unary(name="CountRequests", request=wire.CountRequestsRequest, handle=reading.count_requests),

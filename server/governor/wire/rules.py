@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from governance.v1 import governance_service_pb2, mutation_pb2, request_pb2
+from governor.domain.batches import BATCH_MEMBERS_MAX
 from governor.wire import limits
 from governor.wire.codec import enums
 from governor.wire.codec.values import moment
@@ -214,6 +215,34 @@ def _submit(payload_bytes_max: int) -> Rules:
     )
 
 
+def _submit_batch(submit: Rules) -> Rules:
+    member = submit.but(
+        *(
+            Field(name=name, shape=Unset())
+            for name in (
+                "request_id",
+                "expire_time",
+                "execution_mode",
+                "validate_only",
+                "wait",
+                "break_glass",
+            )
+        )
+    )
+    return Rules(
+        message=governance_service_pb2.SubmitBatchRequest.DESCRIPTOR,
+        fields=(
+            REQUEST_ID,
+            Field(name="members", shape=Items(of=member, count_max=BATCH_MEMBERS_MAX)),
+            Field(name="ordering", shape=choice(enums.BATCH_ORDERING)),
+            Field(name="failure_mode", shape=choice(enums.BATCH_FAILURE_MODE)),
+            Field(name="decision_mode", shape=choice(enums.BATCH_DECISION_MODE)),
+            Field(name="expire_time", shape=MOMENT),
+            Field(name="justification", shape=TEXT),
+        ),
+    )
+
+
 def _compensate(payload_bytes_max: int) -> Rules:
     return Rules(
         message=governance_service_pb2.CompensateRequest.DESCRIPTOR,
@@ -337,6 +366,7 @@ def request_rules(bounds: WireLimits) -> Mapping[str, Rules]:
     submit = _submit(bounds.payload_bytes_max)
     return {
         "Submit": submit,
+        "SubmitBatch": _submit_batch(submit),
         "GetRequest": Rules(
             message=governance_service_pb2.GetRequestRequest.DESCRIPTOR,
             fields=(
@@ -499,6 +529,8 @@ LIST_REQUESTS: Final = Rules(
         Field(name="link", shape=LINK),
         Field(name="waiting_for_me", shape=Unread(words="true or false")),
         Field(name="review_open", shape=Unread(words="true or false")),
+        Field(name="batch_id", shape=ID),
+        Field(name="uncompensated", shape=Unread(words="true or false")),
     ),
     relations=(
         Relation(

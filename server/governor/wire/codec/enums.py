@@ -22,6 +22,9 @@ from governor.domain.execution import ExecutionStatus, Severity
 from governor.domain.host_standing import HoldCode
 from governor.domain.policy import Effect
 from governor.domain.request import (
+    BatchDecisionMode,
+    BatchFailureMode,
+    BatchOrdering,
     BlastRadius,
     DependencyFailure,
     ExecutionMode,
@@ -86,7 +89,36 @@ PENDING_REASON: Final = EnumTable(
         PendingReason.EXTERNAL_CHECK: request_pb2.PENDING_REASON_EXTERNAL_CHECK,
         PendingReason.QUOTA: request_pb2.PENDING_REASON_QUOTA,
         PendingReason.MANUAL_REVIEW: request_pb2.PENDING_REASON_MANUAL_REVIEW,
+        PendingReason.BATCH: request_pb2.PENDING_REASON_BATCH,
     },
+)
+
+BATCH_ORDERING: Final = EnumTable(
+    request_pb2.BatchOrdering.DESCRIPTOR,
+    {
+        BatchOrdering.SEQUENTIAL: request_pb2.BATCH_ORDERING_SEQUENTIAL,
+        BatchOrdering.INDEPENDENT: request_pb2.BATCH_ORDERING_INDEPENDENT,
+    },
+    absent=BatchOrdering.SEQUENTIAL,
+)
+
+BATCH_FAILURE_MODE: Final = EnumTable(
+    request_pb2.BatchFailureMode.DESCRIPTOR,
+    {
+        BatchFailureMode.STOP: request_pb2.BATCH_FAILURE_MODE_STOP,
+        BatchFailureMode.CONTINUE: request_pb2.BATCH_FAILURE_MODE_CONTINUE,
+        BatchFailureMode.COMPENSATE: request_pb2.BATCH_FAILURE_MODE_COMPENSATE,
+    },
+    absent=BatchFailureMode.STOP,
+)
+
+BATCH_DECISION_MODE: Final = EnumTable(
+    request_pb2.BatchDecisionMode.DESCRIPTOR,
+    {
+        BatchDecisionMode.BATCH: request_pb2.BATCH_DECISION_MODE_BATCH,
+        BatchDecisionMode.PER_MEMBER: request_pb2.BATCH_DECISION_MODE_PER_MEMBER,
+    },
+    absent=BatchDecisionMode.BATCH,
 )
 
 DEPENDENCY_FAILURE: Final = EnumTable(
@@ -262,6 +294,7 @@ CATEGORY: Final = EnumTable(
         Category.HOST: decision_pb2.DECISION_CATEGORY_HOST,
         Category.BREAK_GLASS: decision_pb2.DECISION_CATEGORY_BREAK_GLASS,
         Category.COMPENSATION: decision_pb2.DECISION_CATEGORY_COMPENSATION,
+        Category.BATCH: decision_pb2.DECISION_CATEGORY_BATCH,
     },
 )
 
@@ -292,6 +325,7 @@ LINK_KIND: Final = EnumTable(
         LinkKind.CORRELATION: governance_service_pb2.LINK_KIND_CORRELATION,
         LinkKind.CAUSATION: governance_service_pb2.LINK_KIND_CAUSATION,
         LinkKind.COMPENSATES: governance_service_pb2.LINK_KIND_COMPENSATES,
+        LinkKind.MEMBER_OF: governance_service_pb2.LINK_KIND_MEMBER_OF,
     },
 )
 
@@ -359,4 +393,7 @@ TABLES: Final[tuple[EnumTable[Enum, int], ...]] = (  # type: ignore[assignment] 
     PENDING_OUTCOME,
     COMPENSATION_KIND,
     COMPENSATION_TRIGGER,
+    BATCH_ORDERING,
+    BATCH_FAILURE_MODE,
+    BATCH_DECISION_MODE,
 )

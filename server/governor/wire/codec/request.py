@@ -1,6 +1,7 @@
 """A MutationRequest as an answer to callers."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
@@ -20,6 +21,8 @@ from governor.domain.digest import plan_digest
 from governor.domain.gates import Gate, Window
 from governor.domain.policy import Verdict
 from governor.domain.request import (
+    BatchProgress,
+    BatchSpec,
     Content,
     Evidence,
     Intent,
@@ -32,6 +35,9 @@ from governor.domain.whom import waited_for
 from governor.usecases.commands import etag_of
 from governor.wire.codec import values
 from governor.wire.codec.enums import (
+    BATCH_DECISION_MODE,
+    BATCH_FAILURE_MODE,
+    BATCH_ORDERING,
     BLAST_RADIUS,
     COMPENSATION_KIND,
     COMPENSATION_TRIGGER,
@@ -87,6 +93,11 @@ def put_request(
     if progress.compensated_by is not None:
         _put_compensated_by(target.compensated_by, progress.compensated_by)
     target.compensation_id = progress.compensation_id or ""
+    if content.batch is not None:
+        target.batch.batch_id = content.batch.batch_id
+        target.batch.position = content.batch.position
+    if content.batch_spec is not None:
+        _put_batch(target.batch_spec, content.batch_spec, progress.batch or NOT_BEGUN)
 
 
 def _put_content(target: request_pb2.MutationRequest, content: Content, *, with_data: bool) -> None:
@@ -108,6 +119,20 @@ def _put_content(target: request_pb2.MutationRequest, content: Content, *, with_
     target.on_dependency_failure = DEPENDENCY_FAILURE.to_wire[content.on_dependency_failure]
     if content.compensation is not None:
         _put_compensation(target.compensation, content.compensation)
+
+
+NOT_BEGUN: Final = BatchProgress()
+
+
+def _put_batch(target: request_pb2.BatchSpec, spec: BatchSpec, progress: BatchProgress) -> None:
+    target.ordering = BATCH_ORDERING.to_wire[spec.ordering]
+    target.failure_mode = BATCH_FAILURE_MODE.to_wire[spec.failure_mode]
+    target.decision_mode = BATCH_DECISION_MODE.to_wire[spec.decision_mode]
+    target.member_ids.extend(spec.member_ids)
+    target.applied_ids.extend(progress.applied)
+    target.failed_ids.extend(progress.failed)
+    target.stopping = progress.stopped is not None
+    target.compensated_ids.extend(progress.undone)
 
 
 def _put_context(target: mutation_pb2.RuntimeContext, content: Content) -> None:

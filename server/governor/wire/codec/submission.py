@@ -111,6 +111,7 @@ def evidence(source: mutation_pb2.Evidence) -> Evidence:
 
 def optional_moment(
     request: governance_service_pb2.SubmitRequest
+    | governance_service_pb2.SubmitBatchRequest
     | governance_service_pb2.ListRequestsRequest
     | governance_service_pb2.DecisionFilter
     | governance_service_pb2.CompensateRequest,
