@@ -308,6 +308,8 @@ def new_labels(request: MutationRequest) -> Iterable[tuple[object, ...]]:
         or context.correlation_id
         or context.causation_id
         or request.supersedes
+        or content.compensation
+        or content.batch
     ):
         return ()
     return _labels(request)
