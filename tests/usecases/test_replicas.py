@@ -189,7 +189,7 @@ async def test_a_revision_given_out_by_one_is_reached_by_the_other(
     """By a read that names it, and by a stream that resumes after it."""
     for sidecar in (a, b):
         await deafen(sidecar, monkeypatch)
-    submitted = await a.submit(risk=Risk.HIGH)
+    submitted = await a.submit(risk=Risk.HIGH, execution_mode=ExecutionMode.ON_EXECUTE)
     assert await b.now(submitted) == submitted
     approved = await a.approve(ANN, submitted)
     read, _ = await get_request(b.app, caller(AUDREY), submitted.id, approved.revision)
