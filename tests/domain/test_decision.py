@@ -19,6 +19,8 @@ VERSION_RESOLUTION revalidation_required
 EXECUTION claimed applied refused in_doubt resolved lease_lost
 HOST trusted held
 BREAK_GLASS used reviewed review_overdue
+LIFECYCLE compensated
+COMPENSATION requested completed
 BATCH advanced stopped compensating put_right
 """
 

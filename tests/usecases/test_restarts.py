@@ -11,12 +11,13 @@ from governor.domain.request import (
     ExecutionMode,
     MutationRequest,
     PendingReason,
+    Risk,
     StaleStrategy,
     Status,
 )
-from tests.support.governed import Governed, governed
+from tests.support.governed import Governed, content, governed
 from tests.support.invariants import check_everything
-from tests.support.people import OTTO, RITA
+from tests.support.people import ANN, OTTO, RITA
 from tests.support.scripted_host import Loss
 from tests.usecases.test_pending import REASONS, Waiting
 
@@ -69,7 +70,17 @@ async def audit(sidecar: Governed, _: str) -> tuple[MutationRequest, Resolve]:
     return request, resolve
 
 
-WAYS = dict.fromkeys(REASONS, plainly) | {"REVALIDATION": revalidation, "AUDIT": audit}
+async def its_turn(sidecar: Governed, _: str) -> tuple[MutationRequest, Resolve]:
+    """A member of a batch that people have not approved yet."""
+    answer = await sidecar.submit_batch(content(RITA, flag="c", risk=Risk.MEDIUM))
+    return answer.members[0], lambda: sidecar.approve(ANN, answer.batch)
+
+
+WAYS = dict.fromkeys(REASONS, plainly) | {
+    "REVALIDATION": revalidation,
+    "AUDIT": audit,
+    "BATCH": its_turn,
+}
 
 
 def test_every_reason_is_here() -> None:

@@ -165,8 +165,8 @@ class NotExecuted(GovernorError):
 class NotReversible(GovernorError):
     """The host cannot be asked to take this change back."""
 
-    def __init__(self, cause: str, words: str) -> None:
-        super().__init__(f"the change cannot be taken back: {words}", cause=cause)
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(f"the change cannot be taken back: {message}", cause=cause)
 
 
 class AlreadyCompensated(GovernorError):
