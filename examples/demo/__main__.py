@@ -92,6 +92,7 @@ async def play(narrator: Narrator, folder: Path) -> int:
                     narrator.closes(await story(stage))
                 await finale.show_timeline(stage, narrator)
                 await finale.show_trace(stage, narrator)
+                await finale.show_trails(stage, narrator)
                 await finale.show_verification(stage, narrator)
         except Exception as failure:  # noqa: BLE001 - whatever it was, it is shown with the logs
             narrator.fails(failure)

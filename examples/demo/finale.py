@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from examples.demo.collector import Span
 from examples.demo.narrator import Narrator
 from examples.demo.processes import STORE
-from examples.demo.stage import Stage, expect
+from examples.demo.stage import TENANT, Stage, expect
 from examples.demo.stories.auditing import TAMPERED, tampered, verified, verify_arguments
 from examples.demo.timeline import timeline
 from examples.demo.trace_tree import join, missing, tree
@@ -15,6 +15,17 @@ from examples.demo.trace_tree import join, missing, tree
 async def show_timeline(stage: Stage, narrator: Narrator) -> None:
     narrator.heading("The timeline of the request with two approvers")
     narrator.show(timeline(await stage.client("ruth").decisions(stage.showcase_id)))
+
+
+async def show_trails(stage: Stage, narrator: Narrator) -> None:
+    """Everything that came of some requests, as an auditor asks for it. Raises StoryFailed."""
+    caller = ("--tenant", TENANT, "--actor", "ruth", "--address", stage.deployment.target)
+    for id, title in stage.trails.items():
+        narrator.heading(title)
+        asked = ("requests", "show", id, "--tree")
+        finished = await stage.deployment.governor(*asked, *caller)
+        narrator.command("governor", asked, finished.lines)
+        expect("the exit code of governor requests show", finished.code, 0)
 
 
 async def show_trace(stage: Stage, narrator: Narrator) -> None:

@@ -52,7 +52,7 @@ class Narrator:
         """A command as it was run, and what it printed."""
         self._console.print(Text(f"$ {' '.join((program, *arguments))}", style="bold"))
         for line in lines:
-            self._console.print(Text(line))
+            self._console.print(Text(line), soft_wrap=True)
 
     def show(self, what: RenderableType) -> None:
         self._console.print(what)

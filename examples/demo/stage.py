@@ -58,6 +58,8 @@ class Stage:
         self.follower = follower
         self.say = narrator.say
         self.showcase_id = ""
+        self.trails: dict[str, str] = {}
+        """What the end of the demo shows the whole of, by the id of the request it began with."""
 
     def client(self, actor: str) -> Client:
         """Governor as this person calls it."""

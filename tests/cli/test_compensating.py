@@ -75,6 +75,7 @@ def test_an_approver_is_shown_what_is_taken_back_and_the_digest_covers_it(tmp_pa
 
 def test_the_tree_shows_each_request_once_under_the_nearest_one() -> None:
     first, back, forth = a_request(), a_rollback(), a_rollback()
+    back.status = request_pb2.REQUEST_STATUS_EXECUTED
     forth.id = "mr-3"
     forth.compensation.mutation_request_id = "mr-2"
     compensates = service.LINK_KIND_COMPENSATES
@@ -93,6 +94,46 @@ def test_the_tree_shows_each_request_once_under_the_nearest_one() -> None:
         "└─ depended on by mr-3",
     ]
     assert lines[1].endswith("[ROLLBACK, OPERATOR, WRONG]")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (request_pb2.REQUEST_STATUS_EXECUTED, "compensated by"),
+        (request_pb2.REQUEST_STATUS_PENDING, "to be compensated by"),
+        (request_pb2.REQUEST_STATUS_REJECTED, "not compensated by"),
+        (request_pb2.REQUEST_STATUS_EXPIRED, "not compensated by"),
+    ],
+)
+def test_the_tree_says_what_became_of_a_compensation(
+    status: request_pb2.RequestStatus.ValueType, words: str
+) -> None:
+    back = a_rollback()
+    back.status = status
+    link = service.RequestLink(kind=service.LINK_KIND_COMPENSATES, from_id="mr-2", to_id="mr-1")
+    answer = service.TraceRequestResponse(requests=[a_request(), back], links=[link])
+    assert list(tree_lines(answer))[1].startswith(f"└─ {words} mr-2")
+
+
+def test_what_takes_a_member_back_stands_under_that_member() -> None:
+    """It is a member of the batch as well."""
+    batch, member, back = a_request(), a_request(), a_rollback()
+    batch.id, member.id = "mr-0", "mr-1"
+    back.status = request_pb2.REQUEST_STATUS_EXECUTED
+    member_of = service.LINK_KIND_MEMBER_OF
+    answer = service.TraceRequestResponse(
+        requests=[batch, member, back],
+        links=[
+            service.RequestLink(kind=member_of, from_id="mr-1", to_id="mr-0"),
+            service.RequestLink(kind=member_of, from_id="mr-2", to_id="mr-0"),
+            service.RequestLink(kind=service.LINK_KIND_COMPENSATES, from_id="mr-2", to_id="mr-1"),
+        ],
+    )
+    assert [line.split("  ")[0] for line in tree_lines(answer)] == [
+        "mr-0",
+        "└─ has the member mr-1",
+        "",
+    ]
 
 
 def test_the_tree_ends_with_the_trail_of_all_that_stands_in_it(tmp_path: Path) -> None:

@@ -499,8 +499,8 @@ MUTANTS = (
         name="a rollback to a host that knows none",
         why="it would take the order for the original change, with an empty payload",
         file="server/governor/usecases/claiming.py",
-        old="        if capabilities and request.is_rollback and not capabilities.rollback:\n",
-        new="        if capabilities and request.is_rollback and not capabilities.contract_version:\n",
+        old="request.is_rollback and not capabilities.rollback:\n",
+        new="request.is_rollback and not capabilities.contract_version:\n",
         caught_by=in_file(
             "tests/usecases/test_compensate.py",
             "test_a_host_that_takes_nothing_back_any_more_is_sent_no_rollback",

@@ -67,6 +67,7 @@ async def rolled_back_with_approval(stage: Stage) -> str:
     found = await stage.client("ruth").trace(original.id)
     expect("what came of it", [one.id for one in found.requests], [original.id, rollback.id])
     stage.say("ruth", "traces the change: it was executed, and compensated by that rollback")
+    stage.trails[original.id] = "A change and its rollback"
     return "rollback: EXECUTED after an approval, and both ends say so"
 
 
@@ -86,6 +87,7 @@ async def stale_rollback_refused(stage: Stage) -> str:
     expect("what the host has", (there.version, there.rollout_percent), ("3", 90))
     original = await _now(stage, original)
     expect("whether it was compensated", original.HasField("compensated_by"), False)
+    stage.trails[original.id] = "A change whose rollback came too late"
     return "rollback of what others have built on: REJECTED with STALE, and nothing was applied"
 
 
@@ -123,6 +125,7 @@ async def batch_put_right_in_reverse(stage: Stage) -> str:
     expect("what is left behind", await stage.client("ruth").left_behind(), [])
     found = await stage.client("ruth").trace(batch.id)
     expect("how many requests came of it", len(found.requests), 1 + 5 + 3)
+    stage.trails[batch.id] = "A batch that was put right in reverse"
     return "batch of five: FAILED with BATCH_COMPENSATED, and the host is as it was"
 
 

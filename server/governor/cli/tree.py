@@ -9,6 +9,8 @@ from governor.cli.decisions import decisions_of
 from governor.cli.session import Session
 from governor.cli.show import compensation_text, show_decisions, state_text, status_word
 from governor.cli.texts import safe
+from governor.domain.request import TERMINAL, Status
+from governor.wire.codec.enums import STATUS
 from governor.wire.limits import FILTER_VALUES_MAX, REQUESTS_TRACED_MAX
 
 # How the request of a line stands to the one above it: as the source of the link, or as its target.
@@ -19,6 +21,13 @@ _WORDS: Final = {
     governance_service_pb2.LINK_KIND_CAUSATION: ("has caused", "caused by"),
     governance_service_pb2.LINK_KIND_MEMBER_OF: ("has the member", "is a member of"),
 }
+
+_MEMBER_OF: Final = governance_service_pb2.LINK_KIND_MEMBER_OF
+_COMPENSATES: Final = governance_service_pb2.LINK_KIND_COMPENSATES
+_EXECUTED: Final = request_pb2.REQUEST_STATUS_EXECUTED
+_ENDED_OTHERWISE: Final = frozenset(
+    STATUS.to_wire[status] for status in TERMINAL if status is not Status.EXECUTED
+)
 
 
 class Branch(NamedTuple):
@@ -51,8 +60,14 @@ def tree_lines(answer: governance_service_pb2.TraceRequestResponse) -> Iterator[
     """Each request once, under the nearest one that it is linked to, the first at the root."""
     requests = {request.id: request for request in answer.requests}
     branches: defaultdict[str, list[Branch]] = defaultdict(list)
+    compensations = {link.from_id for link in answer.links if link.kind == _COMPENSATES}
     for link in answer.links:
-        as_source, as_target = _WORDS.get(link.kind, ("linked from", "linked to"))
+        if (
+            link.kind == governance_service_pb2.LINK_KIND_MEMBER_OF
+            and link.from_id in compensations
+        ):
+            continue  # it stands under the member that it takes back
+        as_source, as_target = _words(link.kind, requests.get(link.from_id))
         branches[link.to_id].append(Branch(as_source, link.from_id))
         branches[link.from_id].append(Branch(as_target, link.to_id))
     under: defaultdict[str, list[Branch]] = defaultdict(list)
@@ -66,6 +81,17 @@ def tree_lines(answer: governance_service_pb2.TraceRequestResponse) -> Iterator[
                 under[parent].append(branch)
     yield _request_text(requests[root])
     yield from _lines(root, under, requests, "")
+
+
+def _words(
+    kind: governance_service_pb2.LinkKind.ValueType, source: request_pb2.MutationRequest | None
+) -> tuple[str, str]:
+    """Of a compensation it depends on what became of it."""
+    as_source, as_target = _WORDS.get(kind, ("linked from", "linked to"))
+    if kind == _COMPENSATES and source is not None and source.status != _EXECUTED:
+        has_ended = source.status in _ENDED_OTHERWISE
+        as_source = f"not {as_source}" if has_ended else f"to be {as_source}"
+    return as_source, as_target
 
 
 def _lines(
