@@ -1,7 +1,9 @@
 """How the demo ends: one request's timeline, its joined traces, and a ledger that verifies."""
 
 import asyncio
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from examples.demo.collector import Span
 from examples.demo.narrator import Narrator
@@ -10,6 +12,10 @@ from examples.demo.stage import TENANT, Stage, expect
 from examples.demo.stories.auditing import TAMPERED, tampered, verified, verify_arguments
 from examples.demo.timeline import timeline
 from examples.demo.trace_tree import join, missing, tree
+
+ID: Final = re.compile(r"\b(mr|ex)-[0-9a-f]{29}([0-9a-f]{3})\b")
+ID_WIDTH: Final = 35
+SHORT_ID_WIDTH: Final = 8
 
 
 async def show_timeline(stage: Stage, narrator: Narrator) -> None:
@@ -24,8 +30,14 @@ async def show_trails(stage: Stage, narrator: Narrator) -> None:
         narrator.heading(title)
         asked = ("requests", "show", id, "--tree")
         finished = await stage.deployment.governor(*asked, *caller)
-        narrator.command("governor", asked, finished.lines)
+        narrator.command("governor", asked, map(_with_short_ids, finished.lines), cut=True)
         expect("the exit code of governor requests show", finished.code, 0)
+
+
+def _with_short_ids(line: str) -> str:
+    """Ids by their ends, which tell them apart here, so that the decisions fit on the line."""
+    heading = line.replace("REQUEST".ljust(ID_WIDTH), "REQUEST".ljust(SHORT_ID_WIDTH))
+    return ID.sub(r"\1-..\2", heading)
 
 
 async def show_trace(stage: Stage, narrator: Narrator) -> None:

@@ -48,11 +48,13 @@ class Narrator:
         self._console.print()
         self._console.rule(Text(title, style="bold"), align="left", characters="-", style="dim")
 
-    def command(self, program: str, arguments: Iterable[str], lines: Iterable[str]) -> None:
-        """A command as it was run, and what it printed."""
+    def command(
+        self, program: str, arguments: Iterable[str], lines: Iterable[str], *, cut: bool = False
+    ) -> None:
+        """A command as it was run, and what it printed; with `cut`, as much of a line as fits."""
         self._console.print(Text(f"$ {' '.join((program, *arguments))}", style="bold"))
         for line in lines:
-            self._console.print(Text(line), soft_wrap=True)
+            self._console.print(Text(line), no_wrap=cut, overflow="ellipsis" if cut else None)
 
     def show(self, what: RenderableType) -> None:
         self._console.print(what)
