@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from governor.domain.compensation import CompensationKind
 from governor.domain.errors import BatchGoverns, InvalidField
 from governor.domain.execution import Refused
+from governor.domain.policy import Effect, Rule
 from governor.domain.request import (
     BatchDecisionMode,
     BatchFailureMode,
@@ -22,7 +24,7 @@ from governor.usecases.commands import BatchSubmitted
 from governor.usecases.ports import RequestQuery
 from tests.support.builders import MICROS_PER_SECOND
 from tests.support.governed import Governed, content
-from tests.support.people import ANN, OTTO, RITA, TENANT
+from tests.support.people import ANN, OTTO, RITA, TENANT, PlainPolicy
 from tests.support.scripted_host import COMPARING, NO, Loss
 
 SEQUENTIAL, INDEPENDENT = BatchOrdering.SEQUENTIAL, BatchOrdering.INDEPENDENT
@@ -335,6 +337,7 @@ async def test_what_cannot_be_put_right_waits_for_a_person(sidecar: Governed) ->
     reason = batch.progress.status_reason
     assert reason is not None
     assert reason.code == "BATCH_NOT_COMPENSATED"
+    assert reason.metadata["code"] == "NOT_REVERSIBLE"
     assert reason.metadata["not_put_right"].split(",") == [one.id for one in answer.members[:2]]
     assert set(await left_behind(sidecar)) == {one.id for one in answer.members[:2]}
 
@@ -342,6 +345,23 @@ async def test_what_cannot_be_put_right_waits_for_a_person(sidecar: Governed) ->
     await sidecar.resolve(OTTO, execution, "as it is")
     assert (await sidecar.now(batch)).status is Status.EXECUTED
     assert await left_behind(sidecar) == [], "somebody has said that it is well"
+
+
+async def test_a_batch_passes_no_denial_of_policy_when_it_takes_back(sidecar: Governed) -> None:
+    """Its approval stands for a yes, and for no rule at all; never past a no."""
+    sidecar.host.promises, sidecar.host.refused_ids = UNDOING, {"c"}
+    policy = sidecar.app.policy
+    assert isinstance(policy, PlainPolicy)
+    no = Rule(id="never-back", effect=Effect.DENY, compensations=(CompensationKind.ROLLBACK,))
+    policy.rules = (*policy.rules, no)
+    answer = await sidecar.submit_batch(*flags("a", "b", "c"), failure_mode=COMPENSATE)
+    await sidecar.quiet()
+
+    batch = await sidecar.now(answer.batch)
+    assert batch.waits_for(PendingReason.AUDIT)
+    assert batch.progress.status_reason is not None
+    assert batch.progress.status_reason.metadata["code"] == "POLICY_DENIED"
+    assert [effect.slot[2] for effect in sidecar.host.effects] == ["a", "b"]
 
 
 async def test_a_rollback_that_is_stale_is_not_applied(sidecar: Governed) -> None:

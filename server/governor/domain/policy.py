@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import assert_never
+from typing import Final, assert_never
 
 from governor.domain.approval import Plan, Step
 from governor.domain.compensation import CompensationKind
 from governor.domain.gates import Gate, Window
 from governor.domain.values import Reason, Value
+
+NO_RULE_MATCHED: Final = "NO_RULE_MATCHED"
+"""Why policy denies what no rule speaks for."""
 
 
 class Effect(StrEnum):
@@ -132,7 +135,7 @@ def evaluate(rules: Sequence[Rule], facts: Facts, policy_sha256: bytes = b"") ->
         deciding = [rule for rule in matching if rule.effect is effect]
         if deciding:
             return _verdict(effect, deciding, policy_sha256)
-    return _denied("NO_RULE_MATCHED", "no policy rule speaks for this mutation", policy_sha256)
+    return _denied(NO_RULE_MATCHED, "no policy rule speaks for this mutation", policy_sha256)
 
 
 def united(verdicts: Sequence[Verdict]) -> Verdict:

@@ -1,13 +1,23 @@
 """Taking a member of a batch back: a request like any compensation, under the batch's approval."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from governor.domain.batches import Conducted, spec_of, taking_back
 from governor.domain.compensating import requested
 from governor.domain.compensation import CompensationKind, CompensationTrigger
-from governor.domain.errors import Conflict
+from governor.domain.errors import (
+    Conflict,
+    GovernorError,
+    InvalidField,
+    NotExecuted,
+    NotReversible,
+    UndoExpired,
+)
 from governor.domain.execution import Applied, Execution
-from governor.domain.policy import Effect, Verdict
-from governor.domain.request import Membership, MutationRequest
-from governor.domain.values import GOVERNOR, Reason
+from governor.domain.policy import NO_RULE_MATCHED, Effect, Verdict
+from governor.domain.request import Content, Membership, MutationRequest
+from governor.domain.values import GOVERNOR, Identity, Reason
 from governor.domain.workflow import submitted
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, Compensate
@@ -17,15 +27,34 @@ from governor.usecases.compensate import (
     to_compensate,
     traceparents_of,
 )
-from governor.usecases.submit import expiry_of, lifetime_of
+from governor.usecases.submit import expiry_of, facts_of, lifetime_of
 
 
-async def taken_back(app: App, batch: MutationRequest, member: MutationRequest) -> Conducted:
+async def taken_back(
+    app: App, batch: MutationRequest, member: MutationRequest
+) -> Conducted | Reason:
     """The request that takes a member back, approved because its batch was: whoever approved that
-    approved its failure mode, which its digest covers. Not committed yet.
-
-    Raises what Compensate does of a change that cannot be taken back.
+    approved its failure mode, which its digest covers. Not committed yet. Or why there is none.
     """
+    try:
+        return await _taken_back(app, batch, member)
+    except (NotExecuted, NotReversible, UndoExpired, InvalidField) as refusal:
+        return Reason(
+            code=_CODES[type(refusal)], message=refusal.message, metadata=dict(refusal.facts)
+        )
+
+
+_CODES: Final[Mapping[type[GovernorError], str]] = {
+    NotExecuted: "NOT_EXECUTED",
+    NotReversible: "NOT_REVERSIBLE",
+    UndoExpired: "UNDO_EXPIRED",
+    InvalidField: "INVALID_FIELD",
+}
+
+
+async def _taken_back(
+    app: App, batch: MutationRequest, member: MutationRequest
+) -> Conducted | Reason:
     execution = await to_compensate(app, member)
     progress, now = batch.progress, app.clock.now()
     stopped = progress.batch.stopped if progress.batch is not None else None
@@ -44,6 +73,9 @@ async def taken_back(app: App, batch: MutationRequest, member: MutationRequest) 
         batch=Membership(batch_id=batch.id, position=place),
         expected_version=await _version(app, batch, member, execution),
     )
+    denial = _denial(app, batch, content)
+    if denial is not None:
+        return denial
     request = MutationRequest(
         id=app.ids.request_id(),
         audit_id=app.ids.audit_id(),
@@ -63,6 +95,20 @@ async def taken_back(app: App, batch: MutationRequest, member: MutationRequest) 
     )
     ask = submitted(request, verdict=verdict, waits=(), actor=GOVERNOR, now=now)
     return taking_back(batch, ask, requested(member, request, actor=GOVERNOR, now=now), now)
+
+
+def _denial(app: App, batch: MutationRequest, content: Content) -> Reason | None:
+    """Policy's no to a rollback, which no approval passes. The batch's approval stands for every
+    yes; that no rule speaks of the rollback is no denial, since the batch's approval does.
+    """
+    actor = content.context.actor
+    asking = app.directory.identity(actor, batch.tenant)
+    verdict = app.policy.evaluate(
+        facts_of(content, asking or Identity(id=actor, person=batch.requester))
+    )
+    if verdict.effect is not Effect.DENY or verdict.reason is None:
+        return None
+    return None if verdict.reason.code == NO_RULE_MATCHED else verdict.reason
 
 
 def _position(member: MutationRequest) -> int:

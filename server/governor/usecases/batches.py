@@ -21,14 +21,7 @@ from governor.domain.batches import (
     undone,
 )
 from governor.domain.decision import Category
-from governor.domain.errors import (
-    Conflict,
-    IllegalTransition,
-    InvalidField,
-    NotExecuted,
-    NotReversible,
-    UndoExpired,
-)
+from governor.domain.errors import Conflict, IllegalTransition
 from governor.domain.execution import Execution
 from governor.domain.request import MutationRequest, PendingReason, Status
 from governor.domain.values import GOVERNOR, ExecutionId, Reason, RequestId
@@ -213,11 +206,10 @@ class Batches:
         if rollback is not None and batch_id_of(rollback) == batch.id:
             why = rollback.progress.status_reason or Reason(code=rollback.status.value)
             return not_put_right(batch, execution, id, why, now)
-        try:
-            return await taken_back(app, batch, member)
-        except (NotExecuted, NotReversible, UndoExpired, InvalidField) as refusal:
-            why = Reason(code=type(refusal).__name__, message=refusal.message)
-            return not_put_right(batch, execution, id, why, now)
+        answer = await taken_back(app, batch, member)
+        if isinstance(answer, Reason):
+            return not_put_right(batch, execution, id, answer, now)
+        return answer
 
     async def _commit(self, step: Conducted) -> None:
         app = self._app

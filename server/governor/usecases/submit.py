@@ -131,24 +131,8 @@ def ask_policy(app: App, content: Content, identity: Identity) -> Verdict:
 
     Raises UnsatisfiableApproval.
     """
-    tenant, intent = content.context.tenant, content.intent
-    verdict = app.policy.evaluate(
-        Facts(
-            tenant=tenant,
-            environment=content.context.environment,
-            actor=identity.id,
-            roles=identity.roles,
-            groups=identity.groups,
-            mutation_type=content.mutation_type,
-            state_type=content.state.type,
-            category=intent.category,
-            risk=intent.risk,
-            reversibility=intent.reversibility,
-            blast_radius=intent.blast_radius,
-            versioned=content.expected_version is not None,
-            compensation=content.compensation.kind if content.compensation is not None else "",
-        )
-    )
+    tenant = content.context.tenant
+    verdict = app.policy.evaluate(facts_of(content, identity))
     if verdict.plan is not None:
         check_satisfiable(
             verdict.plan,
@@ -156,6 +140,26 @@ def ask_policy(app: App, content: Content, identity: Identity) -> Verdict:
             requester=identity.person,
         )
     return verdict
+
+
+def facts_of(content: Content, identity: Identity) -> Facts:
+    """What policy may look at."""
+    intent = content.intent
+    return Facts(
+        tenant=content.context.tenant,
+        environment=content.context.environment,
+        actor=identity.id,
+        roles=identity.roles,
+        groups=identity.groups,
+        mutation_type=content.mutation_type,
+        state_type=content.state.type,
+        category=intent.category,
+        risk=intent.risk,
+        reversibility=intent.reversibility,
+        blast_radius=intent.blast_radius,
+        versioned=content.expected_version is not None,
+        compensation=content.compensation.kind if content.compensation is not None else "",
+    )
 
 
 async def commit_new(app: App, plain: Commit) -> Committed:
