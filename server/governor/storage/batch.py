@@ -17,7 +17,7 @@ from governor.domain.host_standing import HostStanding
 from governor.domain.ledger import Frontier, leaf_hash
 from governor.domain.request import MutationRequest
 from governor.domain.values import RequestId, Revision, Value
-from governor.storage import queries, rows
+from governor.storage import labels, queries, rows
 from governor.storage.admission import Accepted, Admission, Facts, Lost, Replayed, admit
 from governor.storage.dialect import BulkRow
 from governor.storage.statements import Statements
@@ -226,27 +226,27 @@ class _Draft:
         progress.append(encoded)
         if request.revision:
             changed = request.but(revision=last)
-            waits = rows.new_waits(changed)
+            waits = labels.new_waits(changed)
             self.changed_requests.append(rows.changed_request(changed, encoded, waits=bool(waits)))
             if changed.id in self.waiting:
                 self.no_longer_waiting.append((changed.id,))
             self.waits.extend(waits)
             if changed.is_batch:
-                self.labels.extend(rows.left_behind_labels(changed))
+                self.labels.extend(labels.left_behind_labels(changed))
             return changed
         new = request.but(submitted_revision=first, revision=last)
-        waits = rows.new_waits(new)
+        waits = labels.new_waits(new)
         self.new_requests.append(rows.new_request(new, encoded, waits=bool(waits)))
-        self.tags.extend(rows.new_tags(new))
-        self.dependencies.extend(rows.new_dependencies(new))
-        self.labels.extend(rows.new_labels(new))
+        self.tags.extend(labels.new_tags(new))
+        self.dependencies.extend(labels.new_dependencies(new))
+        self.labels.extend(labels.new_labels(new))
         self.waits.extend(waits)
         return new
 
     def _label_effects(self, requests: Sequence[MutationRequest], execution: Execution) -> None:
         for request in requests:
             if request.id == execution.request_id:
-                self.labels.extend(rows.effect_labels(request, execution))
+                self.labels.extend(labels.effect_labels(request, execution))
 
     def _put_execution(self, execution: Execution, first: Revision, last: Revision) -> Execution:
         if execution.revision:

@@ -15,7 +15,7 @@ from governor.domain.host_standing import HostStanding, standing_told
 from governor.domain.ledger import EMPTY, Checkpoint, leaf_hash
 from governor.domain.request import MutationRequest
 from governor.domain.values import ExecutionId, RequestId, Revision, Value
-from governor.storage import rows
+from governor.storage import labels, rows
 from governor.usecases.ports import Entry, Head
 
 EntryDecoder = Callable[[bytes], Entry]
@@ -221,7 +221,7 @@ def check_request(row: Row[Any], told: Sequence[Entry]) -> Iterator[Finding]:
     id = row.id
     try:
         request = rows.whole_request(row)
-        waits = bool(rows.new_waits(request))
+        waits = bool(labels.new_waits(request))
         filed = rows.new_request(request, row.progress, waits=waits)[:-_REQUEST_VALUES]
     except ValueError:
         yield Finding(fault=Fault.REQUEST_UNREADABLE, request_id=id)

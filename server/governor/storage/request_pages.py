@@ -30,8 +30,8 @@ from sqlalchemy import (
 from governor.domain.batches import BATCH_TYPE
 from governor.domain.execution import Severity
 from governor.domain.request import TERMINAL, BlastRadius, Risk, Status
-from governor.storage import rows, tables
-from governor.storage.rows import LabelKind
+from governor.storage import labels, rows, tables
+from governor.storage.labels import LabelKind
 from governor.usecases.ports import Cursor, RequestQuery
 
 RANGES_MAX: Final = 100
@@ -251,10 +251,12 @@ def _aside(condition: _Condition) -> _Condition:
 
 def _beside(query: RequestQuery) -> Iterator[_Filter]:
     if query.targets:
-        targets = dict.fromkeys(rows.target_text(target) for target in query.targets)
+        targets = dict.fromkeys(labels.target_text(target) for target in query.targets)
         yield _joined(query, tables.request_waits, "target", list(targets), _Rank.WAITS)
     for kind, label in _labels(query):
-        yield _joined(query, tables.request_labels, "label", [rows.indexed(label)], kind=kind.value)
+        yield _joined(
+            query, tables.request_labels, "label", [labels.indexed(label)], kind=kind.value
+        )
     for tag in dict.fromkeys((*((query.tag,) if query.tag else ()), *query.tags_all)):
         yield _joined(query, tables.request_tags, "tag", [tag])
     if query.tags_any:
@@ -271,10 +273,10 @@ def _labels(query: RequestQuery) -> Iterator[tuple[LabelKind, str]]:
     if query.uncompensated:
         yield LabelKind.LEFT_BEHIND, ""
     for key, value in query.metadata:
-        yield LabelKind.METADATA, rows.metadata_text(key, value)
+        yield LabelKind.METADATA, labels.metadata_text(key, value)
     severity = query.side_effect_severity
     if query.side_effect_type or severity is not Severity.UNSPECIFIED:
-        yield LabelKind.SIDE_EFFECT, rows.effect_text(query.side_effect_type, severity)
+        yield LabelKind.SIDE_EFFECT, labels.effect_text(query.side_effect_type, severity)
 
 
 def _joined(

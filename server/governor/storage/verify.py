@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from governor.domain.ledger import EMPTY_ROOT, Checkpoint
 from governor.domain.request import MutationRequest
 from governor.domain.values import RequestId, Value
-from governor.storage import migrate, postgres, queries, rows, sqlite, tables
+from governor.storage import labels, migrate, postgres, queries, rows, sqlite, tables
 from governor.storage.causes import Cause, cause_of
 from governor.storage.errors import NoSuchStore
 from governor.storage.findings import (
@@ -213,15 +213,15 @@ class _Verification:
         for row in page:
             with suppress(ValueError):  # which the requests' own check has found already
                 request = requests[row.id] = rows.listed_request(row)
-                said[tables.request_tags].update(rows.new_tags(request))
-                said[tables.request_labels].update(rows.new_labels(request))
-                said[tables.request_labels].update(rows.left_behind_labels(request))
-                said[tables.request_waits].update(rows.new_waits(request))
+                said[tables.request_tags].update(labels.new_tags(request))
+                said[tables.request_labels].update(labels.new_labels(request))
+                said[tables.request_labels].update(labels.left_behind_labels(request))
+                said[tables.request_waits].update(labels.new_waits(request))
         for row in await self._select(queries.applied_executions(page[0].id, page[-1].id)):
             with suppress(ValueError, KeyError):  # which their own check will find
                 execution = rows.execution_of(row.body)
-                labels = rows.effect_labels(requests[execution.request_id], execution)
-                said[tables.request_labels].update(labels)
+                effects = labels.effect_labels(requests[execution.request_id], execution)
+                said[tables.request_labels].update(effects)
         return said
 
     async def _those_in(
