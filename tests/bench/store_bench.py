@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from governor.storage.open import open_store
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from tests.support.builders import encode_entry, make_key, make_request, submission
 
 COMMITTERS = (1, 16, 64, 256)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from governor.domain.values import Micros
 from governor.usecases.app import Limits
-from governor.usecases.ports import Due
+from governor.usecases.questions import Due
 from tests.load.memory import MEBIBYTE, resident_bytes
 from tests.support.due import due_requests, put_all
 from tests.support.governed import Governed

@@ -4,7 +4,7 @@ from governor.domain.gating import gate_answered
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Status
 from governor.domain.values import GOVERNOR, Reason, RequestId
 from governor.storage.store import SqlStore
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from tests.support.backends import Opener
 from tests.support.builders import START, change, make_request, moved, submission
 from tests.support.domain_builders import CHECK, LOOK, QUOTA, gated, new_request, submit

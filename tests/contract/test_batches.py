@@ -16,7 +16,8 @@ from governor.domain.request import (
 from governor.storage.open import open_store
 from governor.storage.request_pages import requests_page
 from governor.storage.store import SqlStore
-from governor.usecases.ports import Commit, Link, LinkKind, RequestQuery
+from governor.usecases.commits import Commit
+from governor.usecases.questions import Link, LinkKind, RequestQuery
 from tests.contract.test_plans import count_anew, faults, plan_of
 from tests.support.backends import Backend
 from tests.support.builders import START, change, encode_entry, make_request, moved, standing

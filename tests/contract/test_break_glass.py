@@ -15,7 +15,8 @@ from governor.domain.workflow import Advance, canceled, expired, submitted, supe
 from governor.storage.findings import Fault, Finding
 from governor.storage.store import SqlStore
 from governor.storage.verify import verify
-from governor.usecases.ports import Commit, DecisionFilter
+from governor.usecases.commits import Commit
+from governor.usecases.questions import DecisionFilter
 from tests.support.backends import Backend, Opener
 from tests.support.builders import ALICE, START, decode_entry, make_request, moved
 

@@ -11,7 +11,8 @@ from governor.domain.execution import Applied, ExecutionStatus
 from governor.domain.request import Status
 from governor.domain.values import Micros, Revision
 from governor.storage.store import SqlStore
-from governor.usecases.ports import Batch, Commit, Committed, RequestQuery
+from governor.usecases.commits import Batch, Commit, Committed
+from governor.usecases.questions import RequestQuery
 from tests.support.backends import Backend, Opener, Turnstile
 from tests.support.builders import (
     change,

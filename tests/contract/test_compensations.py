@@ -17,7 +17,8 @@ from governor.domain.workflow import canceled, submitted
 from governor.storage.findings import Fault, Finding
 from governor.storage.store import SqlStore
 from governor.storage.verify import verify
-from governor.usecases.ports import Commit, Link, LinkKind, RequestQuery
+from governor.usecases.commits import Commit
+from governor.usecases.questions import Link, LinkKind, RequestQuery
 from tests.support.backends import Backend, Opener
 from tests.support.builders import ALICE, LEASE_US, START, decode_entry, make_request, moved
 

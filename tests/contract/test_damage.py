@@ -14,7 +14,7 @@ from governor.storage import sqlite
 from governor.storage.findings import Fault, Finding
 from governor.storage.open import open_store
 from governor.storage.verify import verify
-from governor.usecases.ports import RequestQuery
+from governor.usecases.questions import RequestQuery
 from tests.support.backends import Backend
 from tests.support.builders import (
     change,

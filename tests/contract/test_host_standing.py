@@ -19,7 +19,8 @@ from governor.storage.dialect import PostgresDialect, SqliteDialect
 from governor.storage.findings import Fault
 from governor.storage.standing import hold_after_restore
 from governor.storage.store import SqlStore
-from governor.usecases.ports import Batch, Commit, Committed, DecisionFilter
+from governor.usecases.commits import Batch, Commit, Committed
+from governor.usecases.questions import DecisionFilter
 from tests.contract.test_verify import examine, faults
 from tests.support.backends import Backend, Opener, Turnstile
 from tests.support.builders import (

@@ -7,7 +7,7 @@ import pytest
 from governor.domain.errors import RequestIdReused
 from governor.domain.request import Status
 from governor.storage.store import SqlStore
-from governor.usecases.ports import Batch, Committed
+from governor.usecases.commits import Batch, Committed
 from tests.support.backends import Turnstile
 from tests.support.builders import (
     change,

@@ -18,7 +18,7 @@ from governor.storage.dialect import PostgresDialect
 from governor.storage.errors import StoreRefused
 from governor.storage.open import open_store
 from governor.storage.store import SqlStore
-from governor.usecases.ports import Batch, Committed
+from governor.usecases.commits import Batch, Committed
 from tests.support.backends import WAIT_SECONDS_MAX, Backend
 from tests.support.builders import (
     change,

@@ -11,7 +11,8 @@ from governor.domain.values import ExecutionId, Revision
 from governor.storage import reader as reading
 from governor.storage.store import SqlStore, StoreLimits
 from governor.storage.writer import PAYLOAD_BYTES_PER_BATCH
-from governor.usecases.ports import Batch, Committed, RequestQuery
+from governor.usecases.commits import Batch, Committed
+from governor.usecases.questions import RequestQuery
 from tests.support.backends import WAIT_SECONDS_MAX, Backend, Opener, Turnstile
 from tests.support.builders import (
     change,

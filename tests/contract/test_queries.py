@@ -10,15 +10,8 @@ from governor.domain.execution import ExecutionStatus
 from governor.domain.request import MutationRequest, PendingReason, Status
 from governor.domain.values import ExecutionId, Identity, Micros, RequestId, Revision
 from governor.storage.store import SqlStore, StoreLimits
-from governor.usecases.ports import (
-    Commit,
-    Cursor,
-    DecisionFilter,
-    Due,
-    ExecutionQuery,
-    RequestQuery,
-    StoredEntry,
-)
+from governor.usecases.commits import Commit, StoredEntry
+from governor.usecases.questions import Cursor, DecisionFilter, Due, ExecutionQuery, RequestQuery
 from tests.support.backends import Opener
 from tests.support.builders import (
     START,

@@ -11,7 +11,7 @@ from governor.domain.request import MutationRequest, Status
 from governor.domain.values import RequestId, Revision
 from governor.storage import hints, transaction
 from governor.storage.store import SqlStore, StoreLimits
-from governor.usecases.ports import Batch
+from governor.usecases.commits import Batch
 from tests.support.backends import WAIT_SECONDS_MAX, Backend, Opener
 from tests.support.builders import change, make_request, moved, submission
 from tests.support.postgres import PostgresServer

@@ -22,7 +22,7 @@ from governor.domain.values import Micros, RequestId, TargetKind
 from governor.domain.whom import acted_on_by
 from governor.storage.request_pages import RANGES_MAX
 from governor.storage.store import SqlStore
-from governor.usecases.ports import Cursor, Link, LinkKind, RequestQuery
+from governor.usecases.questions import Cursor, Link, LinkKind, RequestQuery
 from tests.support.backends import Backend
 from tests.support.builders import START, change, make_execution, make_request, submission
 

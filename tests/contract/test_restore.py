@@ -35,7 +35,7 @@ from governor.storage.open import migrate, open_store
 from governor.storage.restore import Restoration, Restored
 from governor.storage.store import SqlStore
 from governor.storage.verify import Verified, verify
-from governor.usecases.ports import Entry
+from governor.usecases.commits import Entry
 from tests.support.backends import Backend, Opener, SqliteFolder
 from tests.support.builders import START, decode_entry, encode_entry, make_request, submission
 from tests.support.pages import Pages

@@ -40,7 +40,7 @@ from governor.storage.open import migrate, open_store
 from governor.storage.request_pages import requests_page
 from governor.storage.statements import Statements
 from governor.storage.transaction import Settlement, Transactions
-from governor.usecases.ports import Cursor, DecisionFilter, Due, ExecutionQuery, RequestQuery
+from governor.usecases.questions import Cursor, DecisionFilter, Due, ExecutionQuery, RequestQuery
 from tests.support.backends import WAIT_SECONDS_MAX, Backend, Opener, SqliteFolder
 from tests.support.builders import (
     START,

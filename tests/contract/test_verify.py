@@ -31,7 +31,7 @@ from governor.storage.errors import StoreRefused
 from governor.storage.findings import Fault, Finding
 from governor.storage.store import SqlStore
 from governor.storage.verify import Verified, verify
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from tests.support.backends import Backend
 from tests.support.builders import (
     ALICE,

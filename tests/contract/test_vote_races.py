@@ -19,7 +19,7 @@ from governor.domain.request import ExecutionMode, Risk, Status
 from governor.domain.values import Micros
 from governor.usecases.access import APPROVER
 from governor.usecases.app import Limits
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from tests.support.backends import Backend
 from tests.support.builders import MICROS_PER_SECOND
 from tests.support.domain_builders import CHECK, QUOTA

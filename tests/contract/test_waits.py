@@ -17,7 +17,7 @@ from governor.domain.policy import Effect, Verdict
 from governor.domain.request import MutationRequest, Pending, PendingReason, Status
 from governor.domain.values import Identity, Micros, RequestId, TargetKind
 from governor.storage.store import SqlStore
-from governor.usecases.ports import Due, RequestCounts
+from governor.usecases.questions import Due, RequestCounts
 from tests.support.backends import Backend
 from tests.support.builders import START, change, make_request, moved, submission
 

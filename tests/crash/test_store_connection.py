@@ -13,7 +13,7 @@ from governor.domain.request import Status
 from governor.domain.values import Revision
 from governor.storage.open import open_store
 from governor.storage.store import SqlStore, StoreLimits
-from governor.usecases.ports import Committed
+from governor.usecases.commits import Committed
 from tests.support.backends import WAIT_SECONDS_MAX, Backend
 from tests.support.builders import change, encode_entry, make_request, moved, submission
 from tests.support.fault_proxy import FaultProxy, Link, Trap, Way, fault_proxy

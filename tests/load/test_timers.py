@@ -8,7 +8,7 @@ from pathlib import Path
 from governor.domain.request import MutationRequest
 from governor.domain.values import RequestId, Revision
 from governor.usecases.app import Limits
-from governor.usecases.ports import Commit, Committed
+from governor.usecases.commits import Commit, Committed
 from governor.usecases.timers import TOGETHER_MAX
 from tests.support.due import CLOCKS, clock_of, due_requests, put_all
 from tests.support.governed import Governed, governed

@@ -23,7 +23,7 @@ from governor.domain.request import (
     Status,
 )
 from governor.usecases.app import Limits
-from governor.usecases.ports import Link, LinkKind, RequestQuery
+from governor.usecases.questions import Link, LinkKind, RequestQuery
 from tests.support.governed import Governed, content, governed
 from tests.support.invariants import check_everything
 from tests.support.people import RITA, TENANT

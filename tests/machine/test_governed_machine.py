@@ -44,12 +44,9 @@ from governor.domain.request import (
 from governor.domain.values import Micros, RequestId, Revision
 from governor.usecases.app import Limits
 from governor.usecases.commands import CaughtUp, Changed, Submitted, Subscribe
-from governor.usecases.ports import (
-    Capabilities,
-    DecisionFilter,
-    Order,
-    StoredEntry,
-)
+from governor.usecases.commits import StoredEntry
+from governor.usecases.ports import Capabilities, Order
+from governor.usecases.questions import DecisionFilter
 from governor.usecases.watch import stream_decisions
 from tests.support.builders import MICROS_PER_SECOND
 from tests.support.governed import Governed, caller

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, cast
 from governor.domain.errors import Draining, GovernorError, StoreUnavailable
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, CaughtUp, Heartbeat, Subscribe
-from governor.usecases.ports import StoredEntry
+from governor.usecases.commits import StoredEntry
 from governor.usecases.watch import stream_decisions
 from tests.simulation.chance import Chance
 from tests.simulation.sidecar import Sidecar

@@ -3,7 +3,9 @@
 from governor.domain.execution import ExecutionStatus
 from governor.domain.request import Status
 from governor.domain.values import Revision
-from governor.usecases.ports import ExecutionQuery, RequestQuery, Store, StoredEntry
+from governor.usecases.commits import StoredEntry
+from governor.usecases.ports import Store
+from governor.usecases.questions import ExecutionQuery, RequestQuery
 from tests.simulation.sidecar import LIMITS
 from tests.simulation.world import World
 from tests.support.invariants import check_nothing_is_stuck, check_store

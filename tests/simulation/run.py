@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from governor.usecases.ports import StoredEntry
+from governor.usecases.commits import StoredEntry
 from tests.simulation import oracle
 from tests.simulation.chance import Chance, Trace
 from tests.simulation.loop import Deadlock, Restless, SimulatedLoop, simulated_loop

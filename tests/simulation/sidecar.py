@@ -8,10 +8,10 @@ from governor.storage.store import SqlStore
 from governor.usecases.adoption import Adoption
 from governor.usecases.app import App, Limits
 from governor.usecases.batches import Batches
+from governor.usecases.commits import Batch
 from governor.usecases.dependencies import Dependencies
 from governor.usecases.execution_manager import ExecutionManager
 from governor.usecases.host_standing import Standing
-from governor.usecases.ports import Batch
 from governor.usecases.tail import Tail
 from governor.usecases.timers import Timers
 from governor.usecases.waiting import Waiters

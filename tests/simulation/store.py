@@ -39,7 +39,7 @@ from governor.storage.sqlite import LOOK_SECONDS, READER_PRAGMAS, set_up, writer
 from governor.storage.store import SqlStore, StoreLimits
 from governor.storage.transaction import CommitUnknown, Transactions
 from governor.storage.writer import GroupCommit, Waiter, taken_from
-from governor.usecases.ports import Head
+from governor.usecases.commits import Head
 from tests.simulation.chance import Chance
 from tests.support.builders import encode_entry
 

@@ -6,7 +6,8 @@ from typing import Final
 from governor.domain.errors import RevisionAhead
 from governor.domain.values import Revision
 from governor.usecases.commands import CaughtUp, Heartbeat, Subscribe
-from governor.usecases.ports import DecisionFilter, StoredEntry
+from governor.usecases.commits import StoredEntry
+from governor.usecases.questions import DecisionFilter
 from tests.simulation.asking import Surroundings
 from tests.simulation.network import stream
 from tests.simulation.sidecar import Sidecar

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from governor.domain.errors import GovernorError, StoreUnavailable
 from governor.storage.store import SqlStore
 from governor.storage.transaction import CommitUnknown
-from governor.usecases.ports import DecisionFilter
+from governor.usecases.questions import DecisionFilter
 from tests.simulation.callers import FLAGS, Callers
 from tests.simulation.chance import Chance
 from tests.simulation.history import History

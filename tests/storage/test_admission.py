@@ -11,7 +11,7 @@ from governor.domain.request import MutationRequest, Slot
 from governor.domain.values import ExecutionId, RequestId, Revision
 from governor.storage.admission import Accepted, Admission, Facts, Lost, Replayed, admit
 from governor.storage.rows import KeyDigest, key_digest
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from tests.support.builders import make_execution, make_key, make_request, submission
 
 STATES = ("one", "two")

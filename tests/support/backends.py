@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from governor.storage.open import migrate
 from governor.storage.store import SqlStore
-from governor.usecases.ports import Commit, Committed
+from governor.usecases.commits import Commit, Committed
 from tests.support.builders import make_request, submission
 
 WAIT_SECONDS_MAX = 30.0

@@ -34,7 +34,7 @@ from governor.domain.values import (
     Revision,
     Value,
 )
-from governor.usecases.ports import Commit, Entry, IdempotencyKey
+from governor.usecases.commits import Commit, Entry, IdempotencyKey
 
 MICROS_PER_SECOND = 1_000_000
 START = Micros(1_700_000_000 * MICROS_PER_SECOND)

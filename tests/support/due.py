@@ -18,7 +18,7 @@ from governor.domain.request import (
     Status,
 )
 from governor.domain.values import Micros, TargetKind
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from tests.support.builders import MICROS_PER_SECOND, make_request, submission
 
 _REVIEWERS: Final = Target(kind=TargetKind.GROUP, name="reviewers")

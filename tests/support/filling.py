@@ -23,7 +23,7 @@ from governor.domain.request import (
     Status,
 )
 from governor.domain.values import Identity, Micros, RequestId, TargetKind
-from governor.usecases.ports import Commit, Committed
+from governor.usecases.commits import Commit, Committed
 from tests.support.builders import START, make_execution, make_request, standing
 
 TENANT: Final = "acme"

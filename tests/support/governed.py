@@ -65,10 +65,10 @@ from governor.usecases.commands import (
     Trusted,
     TrustHost,
 )
+from governor.usecases.commits import Entry
 from governor.usecases.dependencies import Dependencies
 from governor.usecases.execution_manager import ExecutionManager
 from governor.usecases.host_standing import Standing
-from governor.usecases.ports import Entry
 from governor.usecases.tail import Tail
 from governor.usecases.timers import Timers
 from governor.usecases.trace import Trace, trace_request

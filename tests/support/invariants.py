@@ -22,7 +22,9 @@ from governor.domain.request import (
 )
 from governor.domain.resolution import CLEAN
 from governor.domain.values import RequestId, Revision
-from governor.usecases.ports import Entry, ExecutionQuery, Head, RequestQuery, Store
+from governor.usecases.commits import Entry, Head
+from governor.usecases.ports import Store
+from governor.usecases.questions import ExecutionQuery, RequestQuery
 from tests.support.builders import decode_entry
 from tests.support.governed import Governed
 from tests.support.people import OTHER_TENANT, TENANT

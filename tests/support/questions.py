@@ -13,7 +13,7 @@ from governor.domain.values import Micros, RequestId, Revision, TargetKind
 from governor.storage import queries
 from governor.storage.entry_pages import entries, newest_entries
 from governor.storage.request_pages import requests_page
-from governor.usecases.ports import (
+from governor.usecases.questions import (
     Cursor,
     DecisionFilter,
     Due,

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from governor.usecases.ports import Batch, Commit, Committed, Head, Store
+from governor.usecases.commits import Batch, Commit, Committed, Head
+from governor.usecases.ports import Store
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

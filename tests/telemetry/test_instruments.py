@@ -6,7 +6,8 @@ from governor.domain.host_standing import HoldCode
 from governor.domain.request import PendingReason
 from governor.domain.values import AuditId, Micros, RequestId, Revision
 from governor.telemetry.instruments import OUTCOMES, HostHealth, StoreVitals, Streams
-from governor.usecases.ports import Batch, Circuit, Committed, StoredEntry
+from governor.usecases.commits import Batch, Committed, StoredEntry
+from governor.usecases.ports import Circuit
 from tests.support.builders import make_execution, make_request
 from tests.telemetry.recorded import recorded
 

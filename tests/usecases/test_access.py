@@ -29,7 +29,6 @@ from governor.usecases.access import (
     SUBMITTER,
 )
 from governor.usecases.commands import CaughtUp, Subscribe, WaitFor
-from governor.usecases.ports import DecisionFilter, ExecutionQuery, RequestQuery
 from governor.usecases.query import (
     count_requests,
     get_execution,
@@ -39,6 +38,7 @@ from governor.usecases.query import (
     list_executions,
     list_requests,
 )
+from governor.usecases.questions import DecisionFilter, ExecutionQuery, RequestQuery
 from governor.usecases.trace import trace_request
 from governor.usecases.watch import stream_decisions, wait_request
 from tests.support.domain_builders import CHECK

@@ -21,7 +21,7 @@ from governor.domain.request import (
 )
 from governor.domain.values import Micros
 from governor.usecases.commands import BatchSubmitted
-from governor.usecases.ports import RequestQuery
+from governor.usecases.questions import RequestQuery
 from tests.support.builders import MICROS_PER_SECOND
 from tests.support.governed import Governed, content
 from tests.support.people import ANN, OTTO, RITA, TENANT, PlainPolicy

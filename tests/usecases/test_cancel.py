@@ -24,7 +24,7 @@ from governor.domain.request import (
 )
 from governor.domain.values import Micros
 from governor.usecases.commands import etag_of
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from tests.support.governed import Governed, governed
 from tests.support.people import ADA, ANN, OTTO, RITA
 from tests.support.scripted_host import (

@@ -37,7 +37,8 @@ from governor.domain.request import (
 )
 from governor.domain.values import Micros, Reason, RequestId
 from governor.usecases.commands import etag_of
-from governor.usecases.ports import Commit, Link, LinkKind, RequestQuery
+from governor.usecases.commits import Commit
+from governor.usecases.questions import Link, LinkKind, RequestQuery
 from tests.support.builders import MICROS_PER_SECOND
 from tests.support.governed import Governed, governed
 from tests.support.invariants import check_everything

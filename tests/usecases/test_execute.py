@@ -19,7 +19,7 @@ from governor.domain.request import ExecutionMode, PendingReason, Risk, StaleStr
 from governor.domain.values import Micros
 from governor.usecases.app import Limits
 from governor.usecases.commands import etag_of
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from tests.support.governed import Governed, governed
 from tests.support.people import ANN, OTTO, RITA
 from tests.support.scripted_host import EXACTLY_ONCE, UNDOING, Loss, ScriptedHost, undo_token_of

@@ -30,8 +30,9 @@ from governor.domain.host_standing import HoldCode, store_restored
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Risk, Status
 from governor.domain.values import Reason
 from governor.usecases.app import App, Limits
+from governor.usecases.commits import Batch, Commit
 from governor.usecases.host_standing import Standing
-from governor.usecases.ports import Batch, Commit, Store
+from governor.usecases.ports import Store
 from tests.support.builders import MICROS_PER_SECOND
 from tests.support.governed import Governed, governed
 from tests.support.people import ANN, OTTO, RITA

@@ -20,7 +20,7 @@ from governor.domain.whom import who_can_act
 from governor.usecases import inbox
 from governor.usecases.access import APPROVER, AUDITOR, OPERATOR, ROLES
 from governor.usecases.inbox import Inbox, can_act, waiting_for
-from governor.usecases.ports import RequestQuery
+from governor.usecases.questions import RequestQuery
 from tests.support.builders import START, make_request
 from tests.support.governed import Governed, caller
 from tests.support.people import TENANT

@@ -9,7 +9,6 @@ from governor.domain.execution import ExecutionStatus
 from governor.domain.request import MutationRequest, Payload, PendingReason, Risk, Status
 from governor.domain.values import ExecutionId, RequestId, Revision
 from governor.usecases.commands import Caller
-from governor.usecases.ports import Cursor, DecisionFilter, ExecutionQuery, RequestQuery
 from governor.usecases.query import (
     count_requests,
     get_execution,
@@ -20,6 +19,7 @@ from governor.usecases.query import (
     list_requests,
     preview,
 )
+from governor.usecases.questions import Cursor, DecisionFilter, ExecutionQuery, RequestQuery
 from tests.support.governed import Governed, caller
 from tests.support.people import AUDREY, RITA, TENANT
 from tests.support.scripted_host import Loss

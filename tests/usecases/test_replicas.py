@@ -14,8 +14,8 @@ from governor.domain.values import Micros, Revision
 from governor.usecases.access import APPROVER
 from governor.usecases.app import Limits
 from governor.usecases.commands import CaughtUp, Subscribe, WaitFor, etag_of
-from governor.usecases.ports import DecisionFilter
 from governor.usecases.query import get_request
+from governor.usecases.questions import DecisionFilter
 from governor.usecases.watch import stream_decisions, wait_request
 from tests.support.backends import WAIT_SECONDS_MAX, Backend
 from tests.support.domain_builders import CHECK

@@ -16,7 +16,8 @@ from governor.domain.request import (
 )
 from governor.domain.values import Reason
 from governor.usecases.app import Limits
-from governor.usecases.ports import Capabilities, Commit, Validation
+from governor.usecases.commits import Commit
+from governor.usecases.ports import Capabilities, Validation
 from tests.support.governed import Governed, governed
 from tests.support.people import (
     ANN,

@@ -26,7 +26,7 @@ from governor.domain.request import (
 from governor.domain.values import Micros, Reason
 from governor.usecases.app import Limits
 from governor.usecases.commands import WaitFor, etag_of
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from governor.usecases.watch import wait_request
 from tests.support.builders import MICROS_PER_SECOND
 from tests.support.governed import Governed, caller, governed

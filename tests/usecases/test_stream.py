@@ -13,7 +13,8 @@ from governor.domain.request import Risk
 from governor.domain.values import Revision
 from governor.usecases.app import Limits
 from governor.usecases.commands import CaughtUp, Heartbeat, Subscribe
-from governor.usecases.ports import DecisionFilter, StoredEntry
+from governor.usecases.commits import StoredEntry
+from governor.usecases.questions import DecisionFilter
 from governor.usecases.watch import stream_decisions
 from tests.support.governed import Governed, caller, governed
 from tests.support.people import ANN, AUDREY, BOB, EVE, OTHER_TENANT, RITA, TENANT

@@ -30,7 +30,7 @@ from governor.domain.request import (
 )
 from governor.domain.values import Micros, Reason, RequestId
 from governor.usecases.commands import etag_of
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from tests.support.builders import MICROS_PER_SECOND
 from tests.support.governed import Governed, governed
 from tests.support.people import (

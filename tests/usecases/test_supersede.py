@@ -28,7 +28,7 @@ from governor.domain.request import (
 )
 from governor.domain.values import Micros, RequestId
 from governor.usecases.commands import etag_of
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from tests.support.governed import Governed
 from tests.support.people import ANN, BOB, OTTO, RITA, ROBOT, SAM, reviewed
 from tests.support.scripted_host import Kind, Loss

@@ -20,7 +20,8 @@ from governor.domain.values import Micros
 from governor.domain.workflow import Advance
 from governor.usecases.app import Limits
 from governor.usecases.commands import WaitFor
-from governor.usecases.ports import Commit, Due
+from governor.usecases.commits import Commit
+from governor.usecases.questions import Due
 from governor.usecases.timers import POSTPONED_MAX
 from governor.usecases.watch import wait_request
 from tests.support.builders import MICROS_PER_SECOND, make_request, submission

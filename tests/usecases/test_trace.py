@@ -7,7 +7,7 @@ import pytest
 
 from governor.domain.errors import NotFound, RevisionAhead
 from governor.domain.request import ExecutionMode, MutationRequest, Risk, RuntimeContext
-from governor.usecases.ports import LinkKind
+from governor.usecases.questions import LinkKind
 from governor.usecases.trace import Trace, trace_request
 from tests.support.governed import Governed, caller, governed
 from tests.support.people import AUDREY, EVE, OTHER_TENANT, OTTO, RITA, TENANT

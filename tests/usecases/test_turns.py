@@ -19,7 +19,8 @@ from governor.domain.request import (
 )
 from governor.domain.values import RequestId
 from governor.usecases.app import Limits
-from governor.usecases.ports import Commit, ExecutionQuery
+from governor.usecases.commits import Commit
+from governor.usecases.questions import ExecutionQuery
 from governor.usecases.turns import Turns
 from tests.support.governed import Governed, governed
 from tests.support.invariants import check_everything

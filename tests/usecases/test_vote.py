@@ -22,7 +22,7 @@ from governor.domain.request import ExecutionMode, Risk, StaleStrategy, Status
 from governor.domain.values import Reason, RequestId, TargetKind
 from governor.usecases.access import APPROVER, SUBMITTER
 from governor.usecases.commands import etag_of
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 from tests.support.governed import Governed, plan_digest_of
 from tests.support.people import (
     ANN,

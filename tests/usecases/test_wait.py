@@ -10,7 +10,7 @@ from governor.domain.request import MutationRequest, Risk, Status
 from governor.domain.values import RequestId, Revision
 from governor.usecases.app import Limits
 from governor.usecases.commands import Waited, WaitFor
-from governor.usecases.ports import Batch, Committed
+from governor.usecases.commits import Batch, Committed
 from governor.usecases.watch import wait_request
 from tests.support.governed import Governed, caller, governed
 from tests.support.people import ANN, AUDREY, BOB, RITA

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from governance.v1 import governance_service_pb2 as wire
 from governor.domain.errors import BadPageToken
-from governor.usecases.ports import Cursor
+from governor.usecases.questions import Cursor
 from governor.wire.pages import cursor_in, listing_of, token_after
 from governor.wire.texts import PAGE_TOKEN
 

@@ -7,7 +7,7 @@ from governance.v1 import decision_pb2
 from governance.v1 import governance_service_pb2 as wire
 from governor.domain.decision import Category
 from governor.domain.values import Micros, RequestId, Revision
-from governor.usecases.ports import StoredEntry
+from governor.usecases.commits import StoredEntry
 from governor.wire.splicing import listed, streamed, varint
 
 entries = st.builds(

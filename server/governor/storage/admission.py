@@ -11,7 +11,7 @@ from governor.domain.errors import Conflict, GovernorError, RequestIdReused, Sta
 from governor.domain.request import Slot
 from governor.domain.values import ExecutionId, RequestId, Revision, Value
 from governor.storage.rows import KeyDigest, key_digest
-from governor.usecases.ports import Commit, IdempotencyKey
+from governor.usecases.commits import Commit, IdempotencyKey
 
 
 class Facts(Value, frozen=True, kw_only=True):

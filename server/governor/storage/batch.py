@@ -21,15 +21,8 @@ from governor.storage import labels, queries, rows
 from governor.storage.admission import Accepted, Admission, Facts, Lost, Replayed, admit
 from governor.storage.dialect import BulkRow
 from governor.storage.statements import Statements
-from governor.usecases.ports import (
-    Batch,
-    Commit,
-    Committed,
-    EntryEncoder,
-    Failpoints,
-    Head,
-    StoredEntry,
-)
+from governor.usecases.commits import Batch, Commit, Committed, Head, StoredEntry
+from governor.usecases.ports import EntryEncoder, Failpoints
 
 _HEAD_ID = 1
 

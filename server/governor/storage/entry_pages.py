@@ -13,7 +13,7 @@ from sqlalchemy import Column, ColumnElement, Select, literal_column, select, un
 from governor.domain.decision import Category, Code
 from governor.domain.values import Revision
 from governor.storage import rows, tables
-from governor.usecases.ports import DecisionFilter
+from governor.usecases.questions import DecisionFilter
 
 _ledger: Final = tables.ledger.c
 

@@ -16,7 +16,7 @@ from governor.domain.ledger import EMPTY, Checkpoint, leaf_hash
 from governor.domain.request import MutationRequest
 from governor.domain.values import ExecutionId, RequestId, Revision, Value
 from governor.storage import labels, rows
-from governor.usecases.ports import Entry, Head
+from governor.usecases.commits import Entry, Head
 
 EntryDecoder = Callable[[bytes], Entry]
 """Reads the bytes of a ledger entry, which the store never looks into; raises ValueError."""

@@ -24,7 +24,8 @@ from governor.storage.replicas import LEASE_SHARE, Alone, Replica
 from governor.storage.snapshots import Snapshots
 from governor.storage.store import SqlStore, StoreLimits
 from governor.storage.transaction import Transactions, log_failure, unavailable
-from governor.usecases.ports import EntryEncoder, Failpoints, Head, no_failpoints
+from governor.usecases.commits import Head
+from governor.usecases.ports import EntryEncoder, Failpoints, no_failpoints
 
 _T = TypeVar("_T")
 

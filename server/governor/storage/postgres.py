@@ -20,7 +20,7 @@ from governor.storage.errors import StoreRefused
 from governor.storage.snapshots import Snapshots
 from governor.storage.transaction import CommitUnknown, Settlement, Transactions, unavailable
 from governor.storage.writer import GroupCommit, Waiter, taken_from
-from governor.usecases.ports import Commit, Head
+from governor.usecases.commits import Commit, Head
 
 logger = logging.getLogger(__name__)
 

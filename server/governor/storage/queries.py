@@ -29,13 +29,8 @@ from governor.domain.values import ExecutionId, Micros, RequestId, Revision
 from governor.storage import rows, tables
 from governor.storage.entry_pages import one_of
 from governor.storage.request_pages import newest_first
-from governor.usecases.ports import (
-    Committed,
-    Cursor,
-    Due,
-    ExecutionQuery,
-    IdempotencyKey,
-)
+from governor.usecases.commits import Committed, IdempotencyKey
+from governor.usecases.questions import Cursor, Due, ExecutionQuery
 
 _requests: Final = tables.requests.c
 _executions: Final = tables.executions.c

@@ -18,16 +18,14 @@ from governor.storage import entry_pages, queries, request_pages, rows
 from governor.storage.causes import cause_name
 from governor.storage.snapshots import Snapshots
 from governor.storage.transaction import log_failure, unavailable
-from governor.usecases.ports import (
-    Committed,
+from governor.usecases.commits import Committed, IdempotencyKey, StoredEntry
+from governor.usecases.questions import (
     Cursor,
     DecisionFilter,
     Due,
     ExecutionQuery,
-    IdempotencyKey,
     RequestCounts,
     RequestQuery,
-    StoredEntry,
 )
 
 _K = TypeVar("_K", bound=Hashable)

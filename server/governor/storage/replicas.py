@@ -28,7 +28,7 @@ from governor.domain.request import MutationRequest
 from governor.domain.values import RequestId, Revision
 from governor.storage import rows, tables
 from governor.storage.reader import Reader
-from governor.usecases.ports import Cursor
+from governor.usecases.questions import Cursor
 
 logger = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from governor.domain.execution import Severity
 from governor.domain.request import TERMINAL, BlastRadius, Risk, Status
 from governor.storage import labels, rows, tables
 from governor.storage.labels import LabelKind
-from governor.usecases.ports import Cursor, RequestQuery
+from governor.usecases.questions import Cursor, RequestQuery
 
 RANGES_MAX: Final = 100
 """How many ranges are merged. The places of more values than that are found together and sorted."""

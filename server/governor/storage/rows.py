@@ -23,7 +23,7 @@ from governor.domain.request import (
 )
 from governor.domain.values import AuditId, Micros, RequestId, Revision, Value
 from governor.storage import tables
-from governor.usecases.ports import IdempotencyKey, StoredEntry
+from governor.usecases.commits import IdempotencyKey, StoredEntry
 
 PENDING_BITS: Final = {
     PendingReason.APPROVAL: 1,

@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 from governor.domain.execution import Execution
 from governor.domain.request import MutationRequest
 from governor.domain.values import ExecutionId, RequestId
-from governor.usecases.ports import Batch, Commit, StoredEntry
+from governor.usecases.commits import Batch, Commit, StoredEntry
 
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")

@@ -34,7 +34,7 @@ from governor.storage.snapshots import Snapshots
 from governor.storage.transaction import CommitUnknown, Settlement, Transactions
 from governor.storage.wal import LogWatch
 from governor.storage.writer import GroupCommit, Waiter, taken_from
-from governor.usecases.ports import Head
+from governor.usecases.commits import Head
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from governor.storage import queries, rows
 from governor.storage.batch import Written, write_batch
 from governor.storage.dialect import Dialect
 from governor.storage.statements import Statements
-from governor.usecases.ports import Commit, EntryEncoder, no_failpoints
+from governor.usecases.commits import Commit
+from governor.usecases.ports import EntryEncoder, no_failpoints
 
 
 def hold_after_restore(

@@ -13,7 +13,7 @@ from governor.storage.reader import Reader
 from governor.storage.replicas import Membership
 from governor.storage.transaction import unavailable
 from governor.storage.writer import GroupCommit
-from governor.usecases.ports import Head
+from governor.usecases.commits import Head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

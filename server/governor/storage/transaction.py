@@ -19,7 +19,8 @@ from governor.storage.causes import cause_of
 from governor.storage.dialect import Dialect
 from governor.storage.entry_pages import entries
 from governor.storage.statements import Statements
-from governor.usecases.ports import Batch, Commit, EntryEncoder, Failpoints, Head
+from governor.usecases.commits import Batch, Commit, Head
+from governor.usecases.ports import EntryEncoder, Failpoints
 
 logger = logging.getLogger(__name__)
 

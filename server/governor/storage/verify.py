@@ -34,7 +34,7 @@ from governor.storage.findings import (
 )
 from governor.storage.open import is_sqlite, only_our_words, parse
 from governor.storage.transaction import log_failure
-from governor.usecases.ports import Entry, Head
+from governor.usecases.commits import Entry, Head
 
 _T = TypeVar("_T")
 

@@ -18,7 +18,7 @@ from governor.storage.batch import Answer
 from governor.storage.causes import cause_name
 from governor.storage.snapshots import Snapshots
 from governor.storage.transaction import Settlement, log_failure, unavailable
-from governor.usecases.ports import Batch, Commit, Committed, Head
+from governor.usecases.commits import Batch, Commit, Committed, Head
 
 logger = logging.getLogger(__name__)
 

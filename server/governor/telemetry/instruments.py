@@ -13,7 +13,8 @@ from opentelemetry.semconv._incubating.metrics.rpc_metrics import (
 from governor.domain.decision import Category, Code
 from governor.domain.host_standing import HoldCode
 from governor.domain.request import PendingReason
-from governor.usecases.ports import Batch, Circuit
+from governor.usecases.commits import Batch
+from governor.usecases.ports import Circuit
 
 CALL_SECONDS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,

@@ -7,7 +7,7 @@ from governor.domain.errors import BatchGoverns, Conflict
 from governor.domain.request import MutationRequest, PendingReason
 from governor.domain.values import RequestId
 from governor.usecases.app import App
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 
 
 async def whole(app: App, commit: Commit) -> Commit:

@@ -29,8 +29,9 @@ from governor.usecases.app import App
 from governor.usecases.batch_ends import batch_id_of, members_of
 from governor.usecases.batch_undo import taken_back
 from governor.usecases.claiming import Claims
+from governor.usecases.commits import Batch, Commit
 from governor.usecases.patience import persistently
-from governor.usecases.ports import Batch, Commit, ExecutionTrace
+from governor.usecases.ports import ExecutionTrace
 
 log = logging.getLogger(__name__)
 

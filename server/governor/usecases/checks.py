@@ -15,8 +15,9 @@ from governor.domain.request import MutationRequest, PendingReason
 from governor.domain.values import GOVERNOR, Micros, Reason, RequestId
 from governor.usecases.app import App
 from governor.usecases.batch_ends import whole
+from governor.usecases.commits import Batch, Commit
 from governor.usecases.patience import persistently
-from governor.usecases.ports import Batch, CheckAnswer, CheckOutcome, Commit
+from governor.usecases.ports import CheckAnswer, CheckOutcome
 
 log = logging.getLogger(__name__)
 

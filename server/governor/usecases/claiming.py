@@ -18,8 +18,9 @@ from governor.domain.waits import is_claimable, is_in_window
 from governor.domain.workflow import Advance, window_closed
 from governor.usecases.app import App
 from governor.usecases.break_glass import ground_lost
+from governor.usecases.commits import Commit, Committed, IdempotencyKey
 from governor.usecases.eligibility import Electorate
-from governor.usecases.ports import Commit, Committed, ExecutionTrace, IdempotencyKey
+from governor.usecases.ports import ExecutionTrace
 
 MICROS = 1_000_000
 

@@ -16,7 +16,8 @@ from governor.domain.request import (
     StaleStrategy,
 )
 from governor.domain.values import ExecutionId, Micros, Reason, RequestId, Revision, Value
-from governor.usecases.ports import Capabilities, DecisionFilter, HostCondition, Validation
+from governor.usecases.ports import Capabilities, HostCondition, Validation
+from governor.usecases.questions import DecisionFilter
 
 
 class Caller(Value, frozen=True, kw_only=True):

@@ -11,8 +11,8 @@ from governor.domain.values import Micros
 from governor.usecases.access import authorised_request
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, Changed, Compensate
+from governor.usecases.commits import Commit, Committed, IdempotencyKey
 from governor.usecases.once import check_etag, once
-from governor.usecases.ports import Commit, Committed, IdempotencyKey
 from governor.usecases.submit import commit_new, propose
 
 MICROS = 1_000_000

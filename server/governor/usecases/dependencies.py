@@ -10,9 +10,9 @@ from governor.domain.request import DependencyFailure, MutationRequest, PendingR
 from governor.domain.values import RequestId
 from governor.domain.workflow import Advance, dependencies_ended
 from governor.usecases.app import App
+from governor.usecases.commits import Batch, Commit
 from governor.usecases.depending import REPLACEMENTS_MAX, replacement_of
 from governor.usecases.patience import persistently
-from governor.usecases.ports import Batch, Commit
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from governor.domain.lifecycle import Trigger, check
 from governor.usecases.access import authorised_request
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, Changed, Execute
+from governor.usecases.commits import Committed, IdempotencyKey
 from governor.usecases.once import check_etag, once
-from governor.usecases.ports import Committed, IdempotencyKey
 from governor.usecases.waiting import come_to_rest
 
 

@@ -19,8 +19,9 @@ from governor.domain.host_standing import (
 )
 from governor.domain.values import Micros
 from governor.usecases.app import App
+from governor.usecases.commits import Batch, Commit
 from governor.usecases.patience import persistently
-from governor.usecases.ports import Batch, Capabilities, Commit
+from governor.usecases.ports import Capabilities
 from governor.usecases.promises import check_word
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from governor.domain.whom import who_can_act, who_reviews
 from governor.usecases.access import ROLES, authorise
 from governor.usecases.app import App
 from governor.usecases.commands import Caller
-from governor.usecases.ports import Cursor, RequestQuery
 from governor.usecases.query import reach
+from governor.usecases.questions import Cursor, RequestQuery
 
 INBOX_PAGES_MAX: Final = 8
 """How many pages are read to fill one. Then a page is short, and says where the next goes on."""

@@ -16,7 +16,7 @@ from governor.domain.errors import (
 from governor.domain.request import MutationRequest
 from governor.usecases.app import App
 from governor.usecases.commands import etag_of
-from governor.usecases.ports import Committed, IdempotencyKey
+from governor.usecases.commits import Committed, IdempotencyKey
 
 _NOT_FOR_WHAT_WAS_READ = (
     StoreUnavailable,

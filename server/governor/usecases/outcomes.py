@@ -6,7 +6,7 @@ from governor.domain.compensating import completed
 from governor.domain.executing import Progression
 from governor.domain.execution import ExecutionStatus
 from governor.usecases.app import App
-from governor.usecases.ports import Commit
+from governor.usecases.commits import Commit
 
 log = logging.getLogger(__name__)
 

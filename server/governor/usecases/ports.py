@@ -1,29 +1,23 @@
 """What the use cases need from the world: the protocols that adapters implement."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
 from governor.domain.approval import Target
-from governor.domain.decision import Category, Decision
+from governor.domain.decision import Decision
 from governor.domain.execution import (
     ApplyAnswer,
     Change,
     Execution,
-    ExecutionStatus,
     LookupAnswer,
-    Severity,
 )
 from governor.domain.host_standing import HostStanding
 from governor.domain.policy import Facts, Verdict
 from governor.domain.request import (
-    BlastRadius,
     MutationRequest,
-    PendingReason,
     Reversibility,
-    Risk,
     StateRef,
-    Status,
 )
 from governor.domain.values import (
     AuditId,
@@ -35,214 +29,14 @@ from governor.domain.values import (
     Revision,
     Value,
 )
-
-# --- Commits as values --------------------------------------------------------------------------
-
-
-class IdempotencyKey(Value, frozen=True, kw_only=True):
-    """What makes a mutating call repeatable. `fingerprint` tells its content from another's."""
-
-    tenant: str
-    actor: str
-    rpc: str
-    request_id: str
-    fingerprint: bytes
-
-
-class Commit(Value, frozen=True, kw_only=True):
-    """One unit of work: all of it becomes durable, or none of it.
-
-    A request, execution or standing whose `revision` is 0 is new and must not exist; any other must
-    still stand at that revision, and so must each of the `guards`. An active execution needs its
-    state free of any other one. Every commit appends at least one decision; everything it writes
-    takes the revision of its last decision.
-    """
-
-    decisions: tuple[Decision, ...]
-    requests: tuple[MutationRequest, ...] = ()
-    executions: tuple[Execution, ...] = ()
-    standing: HostStanding | None = None
-    guards: tuple[tuple[RequestId, Revision], ...] = ()
-    key: IdempotencyKey | None = None
-
-
-class Committed(Value, frozen=True, kw_only=True):
-    """What a commit became: its values with their revisions. `replayed`: an earlier call did it.
-
-    When replayed, `requests` and `executions` hold the first of each as in the earlier answer.
-    """
-
-    requests: tuple[MutationRequest, ...]
-    executions: tuple[Execution, ...]
-    revision: Revision
-    standing: HostStanding | None = None
-    replayed: bool = False
-
-
-class Entry(Value, frozen=True, kw_only=True):
-    """A decision in the ledger: `data` are the bytes that are hashed, stored and streamed."""
-
-    revision: Revision
-    decision: Decision
-    data: bytes
-
-
-class StoredEntry(Value, frozen=True, kw_only=True):
-    """What of an entry a filter looks at, beside its bytes."""
-
-    revision: Revision
-    tenant: str
-    request_id: RequestId
-    execution_id: ExecutionId | None
-    category: Category
-    code: str
-    actor: str
-    at: Micros
-    data: bytes
-
-
-class Batch(Value, frozen=True, kw_only=True):
-    """Everything one transaction made durable, in ledger order.
-
-    Of what another process made durable only the entries are known, and `commits` is empty.
-    """
-
-    commits: tuple[Committed, ...]
-    entries: tuple[StoredEntry, ...]
-
-
-class Head(Value, frozen=True, kw_only=True):
-    """The end of the ledger. `root` is the RFC 6962 root over the first `revision` entries."""
-
-    store_id: str
-    revision: Revision
-    root: bytes
-
-
-# --- Queries ------------------------------------------------------------------------------------
-
-
-class Cursor(Value, frozen=True, kw_only=True):
-    """Where a page ended: the last row's submitted revision and id."""
-
-    revision: int
-    id: str
-
-
-class Due(Value, frozen=True, kw_only=True):
-    """A request at its place in the order of what falls due."""
-
-    at: Micros
-    id: RequestId
-
-
-class LinkKind(StrEnum):
-    """How a request is linked to something."""
-
-    DEPENDS_ON = "DEPENDS_ON"
-    SUPERSEDES = "SUPERSEDES"
-    CORRELATION = "CORRELATION"
-    CAUSATION = "CAUSATION"
-    COMPENSATES = "COMPENSATES"
-    MEMBER_OF = "MEMBER_OF"
-
-
-class Link(Value, frozen=True, kw_only=True):
-    """One thing that a request is linked to: another request's id, or an id of the caller's."""
-
-    kind: LinkKind
-    id: str
-
-
-class RequestQuery(Value, frozen=True, kw_only=True):
-    """Filters that must all match; empty ones match everything. Newest first.
-
-    `targets` asks for what one of these can act on; `side_effect_severity` for that or worse;
-    `not_of` leaves the requests of a person out; `uncompensated` asks for what was applied in a
-    batch that came to less, as long as it is neither put right nor taken as it is.
-    """
-
-    tenant: str
-    statuses: tuple[Status, ...] = ()
-    pending_reasons: tuple[PendingReason, ...] = ()
-    state_type: str = ""
-    state_id: str = ""
-    actor: str = ""
-    category: str = ""
-    tag: str = ""
-    tags_any: tuple[str, ...] = ()
-    tags_all: tuple[str, ...] = ()
-    metadata: tuple[tuple[str, str], ...] = ()
-    risks: tuple[Risk, ...] = ()
-    blast_radii: tuple[BlastRadius, ...] = ()
-    side_effect_type: str = ""
-    side_effect_severity: Severity = Severity.UNSPECIFIED
-    link: Link | None = None
-    targets: tuple[Target, ...] = ()
-    not_of: str = ""
-    review_open: bool = False
-    batch_id: str = ""
-    uncompensated: bool = False
-    submitted_from: Micros | None = None
-    submitted_until: Micros | None = None
-    after: Cursor | None = None
-    limit: int = 50
-
-
-class RequestCounts(Value, frozen=True, kw_only=True):
-    """How many requests stand where; what there is none of is left out.
-
-    One that waits for two reasons is counted under both. A review is overdue from `due_at` on,
-    whether or not that has been decided yet.
-    """
-
-    statuses: Mapping[Status, int] = {}
-    pending: Mapping[PendingReason, int] = {}
-    reviews_open: int = 0
-    reviews_overdue: int = 0
-
-
-class ExecutionQuery(Value, frozen=True, kw_only=True):
-    """Filters that must all match; empty ones match everything. Newest first."""
-
-    tenant: str
-    request_id: str = ""
-    statuses: tuple[ExecutionStatus, ...] = ()
-    state_type: str = ""
-    state_id: str = ""
-    after: Cursor | None = None
-    limit: int = 50
-
-
-class DecisionFilter(Value, frozen=True, kw_only=True):
-    """Filters that must all match; empty ones match everything.
-
-    What is decided about the host belongs to no tenant, and is left out unless it is asked for.
-    """
-
-    tenant: str
-    request_ids: frozenset[str] = frozenset()
-    categories: frozenset[Category] = frozenset()
-    codes: frozenset[str] = frozenset()
-    actor: str = ""
-    execution_id: str = ""
-    include_host: bool = False
-    from_time: Micros | None = None
-    until_time: Micros | None = None
-
-    def matches(self, entry: StoredEntry) -> bool:
-        """Whether every stated filter holds."""
-        return (
-            (entry.tenant == self.tenant or (self.include_host and not entry.tenant))
-            and (not self.request_ids or entry.request_id in self.request_ids)
-            and (not self.categories or entry.category in self.categories)
-            and (not self.codes or entry.code in self.codes)
-            and (not self.actor or entry.actor == self.actor)
-            and (not self.execution_id or entry.execution_id == self.execution_id)
-            and (self.from_time is None or entry.at >= self.from_time)
-            and (self.until_time is None or entry.at < self.until_time)
-        )
-
+from governor.usecases.commits import Batch, Commit, Committed, Head, IdempotencyKey, StoredEntry
+from governor.usecases.questions import (
+    DecisionFilter,
+    Due,
+    ExecutionQuery,
+    RequestCounts,
+    RequestQuery,
+)
 
 # --- The store ----------------------------------------------------------------------------------
 

@@ -7,14 +7,9 @@ from governor.domain.values import ExecutionId, RequestId, Revision
 from governor.usecases.access import authorise, authorised_request
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, HostSeen
-from governor.usecases.ports import (
-    DecisionFilter,
-    ExecutionQuery,
-    RequestCounts,
-    RequestQuery,
-    StoredEntry,
-    Validation,
-)
+from governor.usecases.commits import StoredEntry
+from governor.usecases.ports import Validation
+from governor.usecases.questions import DecisionFilter, ExecutionQuery, RequestCounts, RequestQuery
 
 
 async def get_request(

@@ -7,9 +7,9 @@ from governor.domain.execution import Applied
 from governor.usecases.access import authorised_request
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, Changed, ResolveExecution
+from governor.usecases.commits import Committed, IdempotencyKey
 from governor.usecases.once import check_etag, once
 from governor.usecases.outcomes import outcome_commit
-from governor.usecases.ports import Committed, IdempotencyKey
 
 
 async def resolve_execution(app: App, caller: Caller, command: ResolveExecution) -> Changed:

@@ -6,8 +6,8 @@ from governor.usecases.access import authorised_request
 from governor.usecases.app import App
 from governor.usecases.batch_ends import whole
 from governor.usecases.commands import Caller, Changed, ResolvePending
+from governor.usecases.commits import Commit, Committed, IdempotencyKey
 from governor.usecases.once import check_etag, once
-from governor.usecases.ports import Commit, Committed, IdempotencyKey
 
 RPC = "ResolvePending"
 

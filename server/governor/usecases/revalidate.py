@@ -8,7 +8,8 @@ from governor.domain.staleness import revalidated
 from governor.domain.values import Reason, RequestId
 from governor.usecases.app import App
 from governor.usecases.batch_ends import batch_of
-from governor.usecases.ports import Commit, Validation
+from governor.usecases.commits import Commit
+from governor.usecases.ports import Validation
 from governor.usecases.submit import ask_policy
 
 

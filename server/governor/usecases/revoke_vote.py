@@ -5,8 +5,8 @@ from governor.domain.voting import revoked
 from governor.usecases.access import authorised_request
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, Changed, RevokeVote
+from governor.usecases.commits import Commit, Committed, IdempotencyKey
 from governor.usecases.once import check_etag, once
-from governor.usecases.ports import Commit, Committed, IdempotencyKey
 
 
 async def revoke_vote(app: App, caller: Caller, command: RevokeVote) -> Changed:

@@ -27,9 +27,10 @@ from governor.usecases.access import authorise
 from governor.usecases.app import App
 from governor.usecases.break_glass import declare
 from governor.usecases.commands import Caller, Submit, Submitted
+from governor.usecases.commits import Commit, Committed, IdempotencyKey
 from governor.usecases.depending import latest
 from governor.usecases.once import once
-from governor.usecases.ports import Commit, Committed, IdempotencyKey, Validation
+from governor.usecases.ports import Validation
 from governor.usecases.waiting import come_to_rest
 
 MICROS = 1_000_000

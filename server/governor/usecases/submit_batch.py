@@ -34,8 +34,8 @@ from governor.usecases.access import authorise
 from governor.usecases.app import App
 from governor.usecases.batch_ends import members_of
 from governor.usecases.commands import BatchSubmitted, Caller, SubmitBatch
+from governor.usecases.commits import Commit, Committed, IdempotencyKey
 from governor.usecases.once import once
-from governor.usecases.ports import Commit, Committed, IdempotencyKey
 from governor.usecases.submit import (
     ask_policy,
     check_ordinary,

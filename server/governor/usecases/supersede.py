@@ -9,9 +9,9 @@ from governor.usecases.access import authorised_request
 from governor.usecases.app import App
 from governor.usecases.batch_ends import check_supersedable
 from governor.usecases.commands import Caller, Changed, Supersede
+from governor.usecases.commits import Commit, Committed, IdempotencyKey
 from governor.usecases.depending import check_no_circle
 from governor.usecases.once import check_etag, once
-from governor.usecases.ports import Commit, Committed, IdempotencyKey
 from governor.usecases.submit import check_ordinary, propose
 from governor.usecases.withdraw import withdraw
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from governor.domain.values import Revision
-from governor.usecases.ports import Batch, StoredEntry
+from governor.usecases.commits import Batch, StoredEntry
 
 TAIL_BYTES_MAX = 32 * 1_048_576
 

@@ -11,7 +11,8 @@ from governor.domain.values import Micros, RequestId
 from governor.domain.workflow import Advance
 from governor.usecases.app import App
 from governor.usecases.batch_ends import whole
-from governor.usecases.ports import Batch, Commit, Due
+from governor.usecases.commits import Batch, Commit
+from governor.usecases.questions import Due
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from governor.domain.values import RequestId, Revision, Value
 from governor.usecases.access import authorised_request
 from governor.usecases.app import App
 from governor.usecases.commands import Caller
-from governor.usecases.ports import Link, LinkKind, RequestQuery
 from governor.usecases.query import reach
+from governor.usecases.questions import Link, LinkKind, RequestQuery
 
 FOLLOWED: Final = (
     LinkKind.COMPENSATES,

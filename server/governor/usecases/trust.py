@@ -5,8 +5,8 @@ from governor.domain.host_standing import trusted
 from governor.usecases.access import authorise
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, Trusted, TrustHost
+from governor.usecases.commits import Commit, Committed, IdempotencyKey
 from governor.usecases.once import once
-from governor.usecases.ports import Commit, Committed, IdempotencyKey
 
 
 async def trust_host(app: App, caller: Caller, command: TrustHost) -> Trusted:

@@ -8,9 +8,9 @@ from governor.usecases.access import authorised_request
 from governor.usecases.app import App
 from governor.usecases.batch_ends import whole
 from governor.usecases.commands import Caller, CastVote, Changed
+from governor.usecases.commits import Commit, Committed, IdempotencyKey
 from governor.usecases.eligibility import Electorate
 from governor.usecases.once import check_etag, once
-from governor.usecases.ports import Commit, Committed, IdempotencyKey
 
 _RPCS = {VoteKind.APPROVE: "Approve", VoteKind.REVIEW: "Approve", VoteKind.REJECT: "Reject"}
 

@@ -9,7 +9,7 @@ from governor.domain.gating import calls_waiting
 from governor.domain.request import ExecutionMode, MutationRequest, PendingReason, Status
 from governor.domain.values import RequestId
 from governor.usecases.app import App
-from governor.usecases.ports import Batch
+from governor.usecases.commits import Batch
 
 
 class Watch:

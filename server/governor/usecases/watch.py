@@ -16,7 +16,7 @@ from governor.usecases.commands import (
     Waited,
     WaitFor,
 )
-from governor.usecases.ports import StoredEntry
+from governor.usecases.commits import StoredEntry
 from governor.usecases.query import reach
 from governor.usecases.waiting import wait_until
 

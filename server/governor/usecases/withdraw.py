@@ -10,8 +10,8 @@ from governor.domain.values import Identity, RequestId
 from governor.domain.workflow import Advance
 from governor.usecases.app import App
 from governor.usecases.batch_ends import whole
+from governor.usecases.commits import Commit, Committed
 from governor.usecases.once import check_etag
-from governor.usecases.ports import Commit, Committed
 
 
 async def withdraw(

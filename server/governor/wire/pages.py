@@ -9,7 +9,7 @@ import msgspec
 from google.protobuf.message import Message
 
 from governor.domain.errors import BadPageToken
-from governor.usecases.ports import Cursor
+from governor.usecases.questions import Cursor
 
 PAGE_BYTES_MAX: Final = 3 * 1_048_576
 """Where a page ends however few rows it has: clients refuse answers of 4 MiB unless told."""

@@ -10,14 +10,8 @@ from governor.domain.values import ExecutionId, RequestId, Revision
 from governor.usecases import inbox, query, trace, watch
 from governor.usecases.app import App
 from governor.usecases.commands import Caller, CaughtUp, Heartbeat, Subscribe, WaitFor
-from governor.usecases.ports import (
-    Cursor,
-    DecisionFilter,
-    ExecutionQuery,
-    Link,
-    RequestQuery,
-    StoredEntry,
-)
+from governor.usecases.commits import StoredEntry
+from governor.usecases.questions import Cursor, DecisionFilter, ExecutionQuery, Link, RequestQuery
 from governor.wire import limits
 from governor.wire.codec import enums, submission, values
 from governor.wire.codec.execution import put_execution, put_validation

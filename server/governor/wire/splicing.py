@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from governance.v1 import governance_service_pb2
-from governor.usecases.ports import StoredEntry
+from governor.usecases.commits import StoredEntry
 
 _LENGTH_DELIMITED: Final = 2
 

@@ -5,7 +5,7 @@ from google.protobuf.message import DecodeError
 from governance.v1 import decision_pb2
 from governor.domain.decision import Decision
 from governor.domain.values import AuditId, ExecutionId, RequestId, Revision
-from governor.usecases.ports import Entry
+from governor.usecases.commits import Entry
 from governor.wire.codec import values
 from governor.wire.codec.enums import CODE, CODE_OF, STATUS
 

@@ -36,7 +36,8 @@ from governor.domain.request import (
 )
 from governor.domain.resolution import Resolution
 from governor.domain.values import TargetKind
-from governor.usecases.ports import Circuit, LinkKind
+from governor.usecases.ports import Circuit
+from governor.usecases.questions import LinkKind
 
 Inner = TypeVar("Inner", bound=Enum)
 Outer = TypeVar("Outer", bound=int)
