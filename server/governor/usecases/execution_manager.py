@@ -30,11 +30,12 @@ from governor.domain.waits import is_claimable
 from governor.usecases.app import App
 from governor.usecases.claiming import Claims
 from governor.usecases.commits import Batch, Committed, IdempotencyKey
+from governor.usecases.fencing import fence
 from governor.usecases.patience import persistently
 from governor.usecases.ports import Capabilities, Circuit, ExecutionTrace
 from governor.usecases.questions import ExecutionQuery
 from governor.usecases.revalidate import revalidate
-from governor.usecases.settle import Settlement, fence
+from governor.usecases.settle import Settlement
 from governor.usecases.turns import Turns
 
 log = logging.getLogger(__name__)

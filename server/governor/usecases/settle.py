@@ -14,7 +14,6 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_result,
-    stop_after_attempt,
     wait_random_exponential,
 )
 
@@ -37,12 +36,12 @@ from governor.domain.request import MutationRequest
 from governor.domain.values import Micros, Reason
 from governor.usecases.app import App
 from governor.usecases.batch_ends import batch_of
+from governor.usecases.fencing import ask_for_fence, is_final
 from governor.usecases.outcomes import outcome_commit
 from governor.usecases.patience import persistently
 from governor.usecases.ports import Capabilities, ExecutionTrace, Order
 from governor.usecases.promises import (
     check_digest,
-    check_fences,
     look_up,
     not_asked,
 )
@@ -50,7 +49,6 @@ from governor.usecases.promises import (
 log = logging.getLogger(__name__)
 
 MICROS = 1_000_000
-FENCE_ATTEMPTS_MAX = 5
 
 NEWS_MAX = 8
 """How often an outcome is committed anew because a review, of its request or of the one that it
@@ -247,7 +245,7 @@ class Settlement:
         A host without the promises is only ordered again, and only while it was nothing but busy.
         """
         if self._capabilities.exactly_once:
-            return _is_final(answer)
+            return is_final(answer)
         return self._may_have_landed or not isinstance(answer, Busy)
 
     # --- The lease ------------------------------------------------------------------------------
@@ -370,63 +368,3 @@ def _approvers(request: MutationRequest) -> tuple[str, ...]:
     approval = request.progress.approval
     votes = approval.current_votes() if approval is not None else ()
     return tuple(vote.voter.id for vote in votes if vote.kind is VoteKind.APPROVE)
-
-
-async def fence(app: App, request: MutationRequest, execution: Execution) -> None:
-    """Returns when the host has promised that the execution was not and will not be applied.
-
-    Raises Conflict when it has an outcome after all, which is then recorded; HostUnavailable when
-    it does not say, HostHeld when its word proves nothing.
-    """
-    answer = await ask_for_fence(app, execution, execution.traceparent)
-    match answer:
-        case NotSeen(fenced=True):
-            return
-        case Applied() | Refused() | VersionMismatch():
-            step = settled(request, execution, answer, attempts=0, now=app.clock.now())
-            await app.store.commit(await outcome_commit(app, step))
-            raise Conflict("the execution had an outcome before it could be fenced")
-        case Fenced():
-            raise Conflict("somebody else fences this execution")
-        case _:
-            raise HostUnavailable("the host does not say what became of the execution")
-
-
-async def ask_for_fence(app: App, execution: Execution, traceparent: str) -> LookupAnswer:
-    """The host's answer to a look-up that fences, asked a bounded number of times.
-
-    Raises HostHeld.
-    """
-    limits = app.limits
-    retrying = AsyncRetrying(
-        sleep=app.clock.sleep,
-        wait=wait_random_exponential(
-            multiplier=limits.backoff_seconds_initial, max=limits.backoff_seconds_max
-        ),
-        stop=stop_after_attempt(FENCE_ATTEMPTS_MAX),
-        retry=retry_if_result(lambda answer: not _is_final(answer)),
-        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
-    )
-
-    unfenced = 0
-
-    async def ask() -> LookupAnswer:
-        nonlocal unfenced
-        answer = await look_up(app, execution, fence=True, traceparent=traceparent)
-        unfenced += answer == NotSeen(fenced=False)
-        return answer
-
-    answer: LookupAnswer = await retrying(ask)
-    check_fences(app, execution, unfenced)
-    return answer
-
-
-def _is_final(answer: LookupAnswer) -> bool:
-    """Whether asking again cannot tell more."""
-    match answer:
-        case Busy() | InDoubt():
-            return False
-        case NotSeen(fenced=fenced):
-            return fenced
-        case _:
-            return True
